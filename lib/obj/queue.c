@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Bounded queue for many senders and many receivers.
+ *
+ * Position p lies in slot p mod n, lap p / n.  A slot's word says {lap, tries, owner, state}:
+ *
+ *	free,l -> writing,l,me -> full,l -> reading,l,me -> free,l+1
+ *	       claim           commit    claim           done
+ *
+ * Claims are CASes on the slot itself and name the claimer, so whoever finds a slot stuck knows
+ * whose it is; if that one is dead the sweep gives the slot up (writing -> free,l+1) or puts the
+ * message back (reading -> full, tries+1).  tail and first are hints: anybody who finds one behind
+ * moves it.  (In D. Vyukov's bounded MPMC queue the tickets are in tail and first; there a death
+ * between ticket and slot stops everybody.)
+ *
+ * When a message is put back, first may be past it: it is pulled back, with a new tag, so that a
+ * late receiver's step forward fails.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "obj/queue_word.h"
+
+#define SPINS	   200
+#define FLAG_TRACE 1u
+
+bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queuev *ret)
+{
+	struct weir_queue_shm *shm = object;
+	uint64_t bytes = weir__object_bytes(seg, object);
+	uint64_t room = bytes - sizeof(*shm);
+	uint32_t count;
+
+	if (bytes < sizeof(*shm))
+		return false;
+	count = shm->slot_count;
+	ret->seg = seg;
+	ret->shm = shm;
+	ret->slots = (uint8_t *)(shm + 1);
+	ret->stride = shm->slot_bytes;
+	ret->payload = shm->payload_bytes;
+	ret->tries_max = shm->tries_max;
+	ret->mask = count - 1;
+	ret->shift = (uint32_t)__builtin_ctz(count | 0x80000000u);
+	return count >= 2 && count <= 1u << 20 && (count & (count - 1)) == 0 &&
+	       ret->stride % WEIR__UNIT == 0 && ret->payload <= 1u << 20 &&
+	       ret->stride >= sizeof(struct weir_queue_slot_shm) + ret->payload &&
+	       (uint64_t)ret->stride * count <= room;
+}
+
+void weir__queue_pull_back(const struct weir__queuev *v, uint64_t pos)
+{
+	/* EDGE queue.first (acquire <- receivers) */
+	uint64_t first = weir_load_acquire(&v->shm->first);
+
+	/* Ends: a failed CAS means that somebody else moved it. */
+	while (weir__pos_diff(weir_queue_first_pos(first), pos) > 0) {
+		uint64_t next = weir_queue_first_set_pos(first, pos);
+
+		next = weir_queue_first_set_tag(next, weir_queue_first_tag(first) + 1);
+		/* EDGE queue.first (full -> claim_receive): p,t -> pos,t+1: old steps forward fail.
+		 */
+		if (weir_cas_full(&v->shm->first, &first, next))
+			return;
+	}
+}
+
+/* --- claims -------------------------------------------------------------------------------- */
+
+/* pos -> pos+1 in a hint that is still what we read; either way *hint is what is there now. */
+static void step_hint(WEIR_ATOMIC(uint64_t) * hint, uint64_t *seen)
+{
+	/* Both hints have the position in their low 52 bits. */
+	uint64_t next = weir_queue_tail_set_pos(*seen, weir_queue_tail_pos(*seen) + 1);
+
+	/* EDGE queue.hint (full -> claim_send, claim_receive): only a hint; full so that a commit
+	 * before it comes before a look for sleepers after it. */
+	if (weir_cas_full(hint, seen, next))
+		*seen = next;
+}
+
+/* Claim the next position for sending; 0, -EAGAIN, -ESHUTDOWN. */
+static int claim_send(const struct weir__queuev *v, uint32_t self, uint64_t *ret_pos)
+{
+	/* EDGE queue.hint (acquire <- step_hint) */
+	uint64_t tail = weir_load_acquire(&v->shm->tail);
+
+	/* Ends: each turn moves tail, or somebody else moved it or took the slot. */
+	for (;;) {
+		uint64_t pos = weir_queue_tail_pos(tail);
+		struct weir_queue_slot_shm *slot = weir__slot(v, pos);
+		/* EDGE slot.word (acquire <- done): the receiver is finished with the bytes. */
+		uint64_t word = weir_load_acquire(&slot->word);
+		uint64_t lap = weir__lap(v, pos);
+		int64_t ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
+		uint64_t again;
+
+		if (weir_queue_tail_closed(tail))
+			return -ESHUTDOWN;
+		if (ahead == 0 && weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_SEALED)
+			return -ESHUTDOWN;
+		if (ahead == 0 && weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FREE) {
+			/* EDGE slot.word (full -> the sweep): free,l -> writing,l,me */
+			if (!weir_cas_full(
+				    &slot->word, &word,
+				    weir__slot_make(WEIR_QUEUE_SLOT_STATE_WRITING, self, 0, lap)))
+				continue;
+			WEIR_CRASH_POINT(queue_send_claimed);
+			*ret_pos = pos;
+			return 0;
+		}
+		if (ahead < 0) {
+			/* EDGE queue.hint (acquire <- step_hint): full, unless our hint was old. */
+			again = weir_load_acquire(&v->shm->tail);
+			if (again == tail)
+				return -EAGAIN;
+			tail = again;
+			continue;
+		}
+		step_hint(&v->shm->tail, &tail);
+	}
+}
+
+/* At the end of a closed queue: seal it, so that no sender can come after we said so. */
+static bool seal(const struct weir__queuev *v, struct weir_queue_slot_shm *slot, uint64_t word)
+{
+	/* EDGE queue.hint (acquire <- weir_queue_shutdown) */
+	if (!weir_queue_tail_closed(weir_load_acquire(&v->shm->tail)))
+		return false;
+	/* EDGE slot.word (full -> claim_send): free,l -> sealed,l */
+	weir_cas_full(&slot->word, &word,
+		      weir__slot_make(WEIR_QUEUE_SLOT_STATE_SEALED, 0, 0,
+				      weir_queue_slot_word_lap(word)));
+	return true;
+}
+
+/* Claim the next committed position for receiving; 0, -EAGAIN, -ESHUTDOWN. */
+static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *ret_pos)
+{
+	/* EDGE queue.hint (acquire <- step_hint, pull_back) */
+	uint64_t first = weir_load_acquire(&v->shm->first);
+
+	/* Ends: each turn moves first, or somebody else moved it or took the slot. */
+	for (;;) {
+		uint64_t pos = weir_queue_first_pos(first);
+		struct weir_queue_slot_shm *slot = weir__slot(v, pos);
+		/* EDGE slot.word (acquire <- commit): the message's bytes. */
+		uint64_t word = weir_load_acquire(&slot->word);
+		uint64_t lap = weir__lap(v, pos);
+		uint64_t state = weir_queue_slot_word_state(word);
+		int64_t ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
+		uint64_t claim;
+
+		if (ahead < 0 || (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_WRITING))
+			return -EAGAIN;
+		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_SEALED)
+			return -ESHUTDOWN;
+		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_FREE) {
+			if (!seal(v, slot, word))
+				return -EAGAIN;
+			continue; /* Sealed, or a last sender was quicker. */
+		}
+		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_FULL) {
+			claim = weir__slot_make(WEIR_QUEUE_SLOT_STATE_READING, self,
+						weir_queue_slot_word_tries(word), lap);
+			/* EDGE slot.word (full -> the sweep): full,l -> reading,l,me */
+			if (!weir_cas_full(&slot->word, &word, claim))
+				continue;
+			WEIR_CRASH_POINT(queue_receive_claimed);
+			*ret_pos = pos;
+			step_hint(&v->shm->first, &first);
+			return 0;
+		}
+		step_hint(&v->shm->first, &first);
+	}
+}
+
+/* --- what happens to a claimed slot ---------------------------------------------------------- */
+
+/* The slot of a loan, if it is really the caller's and in `state`. */
+static struct weir_queue_slot_shm *own_slot(const struct weir__queuev *v, int self,
+					    const struct weir_msg *msg, uint64_t state)
+{
+	struct weir_queue_slot_shm *slot = weir__slot(v, msg->position);
+	uint64_t word;
+
+	if (self < 0 || msg->slot != slot)
+		return NULL;
+	/* relaxed: if it is ours nobody else changes it. */
+	word = weir_load_relaxed(&slot->word);
+	if (weir_queue_slot_word_state(word) != state ||
+	    weir_queue_slot_word_owner(word) != (uint32_t)self ||
+	    weir__lap_diff(weir_queue_slot_word_lap(word), weir__lap(v, msg->position)) != 0)
+		return NULL;
+	return slot;
+}
+
+static void stamp(const struct weir__queuev *v, uint32_t self, struct weir_queue_slot_shm *slot)
+{
+	struct weir_thread_shm *t = &v->seg->threads[self];
+	/* relaxed, all of it: only we write them. */
+	uint64_t span = weir_load_relaxed(&t->span);
+
+	slot->flags = 0;
+	if (span == 0)
+		return;
+	slot->flags = FLAG_TRACE;
+	slot->span = span;
+	slot->trace[0] = weir_load_relaxed(&t->trace[0]);
+	slot->trace[1] = weir_load_relaxed(&t->trace[1]);
+	slot->sent_ns = weir__now_ns();
+}
+
+static void commit(const struct weir__queuev *v, struct weir_queue_slot_shm *slot, uint64_t pos,
+		   uint32_t bytes)
+{
+	/* relaxed: whoever moved it, it is only a hint. */
+	uint64_t tail = weir_load_relaxed(&v->shm->tail);
+
+	slot->bytes = bytes;
+	WEIR_CRASH_POINT(queue_send_filled);
+	/* EDGE slot.word (release -> claim_receive): the bytes, then the message.
+	 * writing,l,me -> full,l */
+	weir_store_full(&slot->word,
+			weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, 0, weir__lap(v, pos)));
+	WEIR_CRASH_POINT(queue_send_committed);
+	if (weir_queue_tail_pos(tail) == pos)
+		step_hint(&v->shm->tail, &tail);
+	weir__waitq_wake(&v->shm->not_empty);
+}
+
+/* reading or writing,l,me -> free,l+1 */
+static void retire(const struct weir__queuev *v, struct weir_queue_slot_shm *slot, uint64_t pos)
+{
+	/* EDGE slot.word (release -> claim_send): we are finished with the bytes. */
+	weir_store_full(&slot->word,
+			weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0, weir__lap(v, pos) + 1));
+	WEIR_CRASH_POINT(queue_retired);
+	weir__waitq_wake(&v->shm->not_full);
+}
+
+/* reading,l,me -> full,l: for somebody else. */
+static void put_back(const struct weir__queuev *v, struct weir_queue_slot_shm *slot, uint64_t pos)
+{
+	/* relaxed: ours. */
+	uint64_t tries = weir_queue_slot_word_tries(weir_load_relaxed(&slot->word));
+
+	/* EDGE slot.word (release -> claim_receive) */
+	weir_store_full(&slot->word,
+			weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, tries, weir__lap(v, pos)));
+	WEIR_CRASH_POINT(queue_put_back);
+	weir__queue_pull_back(v, pos);
+	weir__waitq_wake(&v->shm->not_empty);
+}
+
+/* --- sending ------------------------------------------------------------------------------- */
+
+/* Try `what` now; on -EAGAIN spin a little, then sleep until it works or ctx ends. */
+static int until(const struct weir__queuev *v, struct weir_waitq_shm *q, struct weir_ctx *ctx,
+		 int (*what)(const struct weir__queuev *v, uint32_t self, uint64_t *ret_pos),
+		 uint32_t self, uint64_t *ret_pos)
+{
+	int r = what(v, self, ret_pos);
+
+	for (int i = 0; r == -EAGAIN && i < SPINS; i++) {
+		weir_relax();
+		r = what(v, self, ret_pos);
+	}
+	if (r != -EAGAIN)
+		return r;
+	weir__self_waits(v->seg, self, v->shm, weir__now_ns());
+	while (r == -EAGAIN) {
+		uint32_t value = weir__waitq_prepare(q);
+		int slept;
+
+		r = what(v, self, ret_pos);
+		if (r != -EAGAIN)
+			break;
+		slept = weir__waitq_sleep(q, value, ctx);
+		if (slept == 1)
+			weir__sweep(v->seg, NULL);
+		r = what(v, self, ret_pos);
+		if (r == -EAGAIN && slept < 0)
+			r = slept;
+	}
+	weir__self_waits(v->seg, self, NULL, 0);
+	return r;
+}
+
+static void fill_msg(const struct weir__queuev *v, uint64_t pos, struct weir_msg *ret_msg)
+{
+	struct weir_queue_slot_shm *slot = weir__slot(v, pos);
+
+	memset(ret_msg, 0, sizeof(*ret_msg));
+	ret_msg->slot = slot;
+	ret_msg->data = slot + 1;
+	ret_msg->bytes = v->payload;
+	ret_msg->position = pos;
+}
+
+int weir_queue_try_loan(struct weir_queue *queue, struct weir_msg *ret_msg)
+{
+	int self = weir__self(queue->v.seg);
+	uint64_t pos;
+	int r = self < 0 ? self : claim_send(&queue->v, (uint32_t)self, &pos);
+
+	if (r == 0)
+		fill_msg(&queue->v, pos, ret_msg);
+	return r;
+}
+
+int weir_queue_loan(struct weir_queue *queue, struct weir_msg *ret_msg, struct weir_ctx *ctx)
+{
+	const struct weir__queuev *v = &queue->v;
+	int self = weir__self(v->seg);
+	uint64_t pos;
+	int r = self < 0 ? self
+			 : until(v, &v->shm->not_full, ctx, claim_send, (uint32_t)self, &pos);
+
+	if (r == 0)
+		fill_msg(v, pos, ret_msg);
+	return r;
+}
+
+int weir_queue_commit(struct weir_queue *queue, struct weir_msg *msg)
+{
+	int self = weir__self(queue->v.seg);
+	struct weir_queue_slot_shm *slot =
+		own_slot(&queue->v, self, msg, WEIR_QUEUE_SLOT_STATE_WRITING);
+
+	if (!slot)
+		return -EINVAL;
+	if (msg->bytes > queue->v.payload)
+		return -EMSGSIZE;
+	stamp(&queue->v, (uint32_t)self, slot);
+	commit(&queue->v, slot, msg->position, msg->bytes);
+	msg->slot = NULL;
+	return 0;
+}
+
+int weir_queue_abort(struct weir_queue *queue, struct weir_msg *msg)
+{
+	struct weir_queue_slot_shm *slot =
+		own_slot(&queue->v, weir__self(queue->v.seg), msg, WEIR_QUEUE_SLOT_STATE_WRITING);
+
+	if (!slot)
+		return -EINVAL;
+	retire(&queue->v, slot, msg->position);
+	weir__waitq_wake(&queue->v.shm->not_empty); /* What is behind it may be next now. */
+	msg->slot = NULL;
+	return 0;
+}
+
+static int send_at(const struct weir__queuev *v, uint32_t self, uint64_t pos, const void *data,
+		   uint32_t bytes)
+{
+	struct weir_queue_slot_shm *slot = weir__slot(v, pos);
+
+	memcpy(slot + 1, data, bytes);
+	stamp(v, self, slot);
+	commit(v, slot, pos, bytes);
+	return 0;
+}
+
+int weir_queue_try_send(struct weir_queue *queue, const void *data, uint32_t bytes)
+{
+	const struct weir__queuev *v = &queue->v;
+	int self = weir__self(v->seg);
+	uint64_t pos;
+	int r;
+
+	if (self < 0)
+		return self;
+	if (bytes > v->payload)
+		return -EMSGSIZE;
+	r = claim_send(v, (uint32_t)self, &pos);
+	return r < 0 ? r : send_at(v, (uint32_t)self, pos, data, bytes);
+}
+
+int weir_queue_send(struct weir_queue *queue, const void *data, uint32_t bytes,
+		    struct weir_ctx *ctx)
+{
+	const struct weir__queuev *v = &queue->v;
+	int self = weir__self(v->seg);
+	uint64_t pos;
+	int r;
+
+	if (self < 0)
+		return self;
+	if (bytes > v->payload)
+		return -EMSGSIZE;
+	r = until(v, &v->shm->not_full, ctx, claim_send, (uint32_t)self, &pos);
+	return r < 0 ? r : send_at(v, (uint32_t)self, pos, data, bytes);
+}
+
+int weir_queue_try_send_batch(struct weir_queue *queue, const void *data, uint32_t bytes,
+			      uint32_t count, uint32_t *ret_sent)
+{
+	int r = 0;
+	uint32_t sent = 0;
+
+	while (sent < count && r == 0) {
+		r = weir_queue_try_send(queue, (const uint8_t *)data + (size_t)sent * bytes, bytes);
+		sent += r == 0;
+	}
+	*ret_sent = sent;
+	return r;
+}
+
+/* --- receiving ----------------------------------------------------------------------------- */
+
+static int receive_msg(const struct weir__queuev *v, uint64_t pos, struct weir_msg *ret_msg)
+{
+	struct weir_queue_slot_shm *slot = weir__slot(v, pos);
+	uint32_t bytes = slot->bytes;
+	uint32_t flags = slot->flags;
+
+	fill_msg(v, pos, ret_msg);
+	if (bytes > v->payload) { /* Scribbled on: nothing that we could hand out. */
+		retire(v, slot, pos);
+		return -EBADMSG;
+	}
+	ret_msg->bytes = bytes;
+	/* relaxed: ours. */
+	ret_msg->tries = (uint32_t)weir_queue_slot_word_tries(weir_load_relaxed(&slot->word));
+	if (flags & FLAG_TRACE) {
+		memcpy(ret_msg->trace.trace_id, slot->trace, 16);
+		memcpy(ret_msg->trace.span_id, &slot->span, 8);
+		ret_msg->trace.flags = 1;
+		ret_msg->sent_ns = slot->sent_ns;
+	}
+	return 0;
+}
+
+int weir_queue_try_take(struct weir_queue *queue, struct weir_msg *ret_msg)
+{
+	int self = weir__self(queue->v.seg);
+	uint64_t pos;
+	int r = self < 0 ? self : claim_receive(&queue->v, (uint32_t)self, &pos);
+
+	return r < 0 ? r : receive_msg(&queue->v, pos, ret_msg);
+}
+
+int weir_queue_take(struct weir_queue *queue, struct weir_msg *ret_msg, struct weir_ctx *ctx)
+{
+	const struct weir__queuev *v = &queue->v;
+	int self = weir__self(v->seg);
+	uint64_t pos;
+	int r = self < 0 ? self
+			 : until(v, &v->shm->not_empty, ctx, claim_receive, (uint32_t)self, &pos);
+
+	return r < 0 ? r : receive_msg(v, pos, ret_msg);
+}
+
+int weir_queue_done(struct weir_queue *queue, struct weir_msg *msg)
+{
+	struct weir_queue_slot_shm *slot =
+		own_slot(&queue->v, weir__self(queue->v.seg), msg, WEIR_QUEUE_SLOT_STATE_READING);
+
+	if (!slot)
+		return -EINVAL;
+	retire(&queue->v, slot, msg->position);
+	msg->slot = NULL;
+	return 0;
+}
+
+int weir_queue_put_back(struct weir_queue *queue, struct weir_msg *msg)
+{
+	struct weir_queue_slot_shm *slot =
+		own_slot(&queue->v, weir__self(queue->v.seg), msg, WEIR_QUEUE_SLOT_STATE_READING);
+
+	if (!slot)
+		return -EINVAL;
+	put_back(&queue->v, slot, msg->position);
+	msg->slot = NULL;
+	return 0;
+}
+
+static int copy_out(const struct weir__queuev *v, uint64_t pos, void *data, uint32_t room,
+		    uint32_t *ret_bytes)
+{
+	struct weir_queue_slot_shm *slot = weir__slot(v, pos);
+	uint32_t bytes = slot->bytes;
+
+	if (bytes > v->payload) {
+		retire(v, slot, pos);
+		return -EBADMSG;
+	}
+	if (bytes > room) {
+		put_back(v, slot, pos);
+		return -EMSGSIZE;
+	}
+	memcpy(data, slot + 1, bytes);
+	WEIR_CRASH_POINT(queue_receive_copied);
+	retire(v, slot, pos);
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int weir_queue_try_recv(struct weir_queue *queue, void *data, uint32_t room, uint32_t *ret_bytes)
+{
+	int self = weir__self(queue->v.seg);
+	uint64_t pos;
+	int r = self < 0 ? self : claim_receive(&queue->v, (uint32_t)self, &pos);
+
+	return r < 0 ? r : copy_out(&queue->v, pos, data, room, ret_bytes);
+}
+
+int weir_queue_recv(struct weir_queue *queue, void *data, uint32_t room, uint32_t *ret_bytes,
+		    struct weir_ctx *ctx)
+{
+	const struct weir__queuev *v = &queue->v;
+	int self = weir__self(v->seg);
+	uint64_t pos;
+	int r = self < 0 ? self
+			 : until(v, &v->shm->not_empty, ctx, claim_receive, (uint32_t)self, &pos);
+
+	return r < 0 ? r : copy_out(v, pos, data, room, ret_bytes);
+}
+
+/* --- closing and waiting from outside -------------------------------------------------------- */
+
+int weir_queue_shutdown(struct weir_queue *queue)
+{
+	struct weir_queue_shm *shm = queue->v.shm;
+	/* EDGE queue.hint (acquire <- step_hint) */
+	uint64_t tail = weir_load_acquire(&shm->tail);
+
+	/* Ends: a failed CAS means that somebody else moved it. */
+	while (!weir_queue_tail_closed(tail)) {
+		/* EDGE queue.hint (full -> claim_send, seal): p,0 -> p,1 */
+		if (weir_cas_full(&shm->tail, &tail, weir_queue_tail_set_closed(tail, 1)))
+			weir__event(queue->v.seg, WEIR_EVENT_KIND_CLOSE, shm, 0, 0);
+	}
+	weir__waitq_wake(&shm->not_empty);
+	weir__waitq_wake(&shm->not_full);
+	return 0;
+}
+
+static int where(struct weir_queue *queue, struct weir_waitq_shm *q, struct weir_wait *ret_wait)
+{
+	weir__sweep_sometimes(queue->v.seg);
+	ret_wait->value = weir__waitq_prepare(q);
+	ret_wait->word = (uint32_t *)(uintptr_t)&q->epoch;
+	return 0;
+}
+
+int weir_queue_wait_recv(struct weir_queue *queue, struct weir_wait *ret_wait)
+{
+	return where(queue, &queue->v.shm->not_empty, ret_wait);
+}
+
+int weir_queue_wait_send(struct weir_queue *queue, struct weir_wait *ret_wait)
+{
+	return where(queue, &queue->v.shm->not_full, ret_wait);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The queue's life, its figures, and the sweep's part. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "obj/queue_word.h"
+
+struct shape {
+	uint32_t count;
+	uint32_t stride;
+};
+
+static struct shape shape_of(const struct weir_queue_opts *o)
+{
+	struct shape s = {.count = 2};
+	uint64_t bytes = sizeof(struct weir_queue_slot_shm) + o->bytes;
+
+	while (s.count < o->slots)
+		s.count *= 2;
+	s.stride = (uint32_t)((bytes + WEIR__UNIT - 1) / WEIR__UNIT * WEIR__UNIT);
+	return s;
+}
+
+static void init(struct weir_segment *seg, void *object, const void *opts)
+{
+	const struct weir_queue_opts *o = opts;
+	struct weir_queue_shm *shm = object;
+	struct shape s = shape_of(o);
+	uint32_t shift = (uint32_t)__builtin_ctz(s.count);
+	/* Positions begin a few laps before 32 bits of them are used up: every run passes that. */
+	uint64_t lap = ((UINT64_C(1) << 32) >> shift) - 3;
+
+	(void)seg;
+	shm->slot_count = s.count;
+	shm->slot_bytes = s.stride;
+	shm->payload_bytes = o->bytes;
+	shm->tries_max = o->tries_max;
+	/* relaxed, all of it: not published yet. */
+	weir_store_relaxed(&shm->tail, weir_queue_tail_set_pos(0, lap << shift));
+	weir_store_relaxed(&shm->first, weir_queue_first_set_pos(0, lap << shift));
+	for (uint32_t i = 0; i < s.count; i++) {
+		struct weir_queue_slot_shm *slot =
+			(struct weir_queue_slot_shm *)(void *)((uint8_t *)(shm + 1) +
+							       (size_t)i * s.stride);
+
+		weir_store_relaxed(&slot->word,
+				   weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0, lap));
+	}
+	weir__waitq_init(&shm->not_empty, object);
+	weir__waitq_init(&shm->not_full, object);
+}
+
+static bool match(const void *object, const void *opts)
+{
+	const struct weir_queue_shm *shm = object;
+	const struct weir_queue_opts *o = opts;
+
+	return shm->slot_count == shape_of(o).count && shm->payload_bytes == o->bytes &&
+	       shm->tries_max == o->tries_max;
+}
+
+int weir_queue_open(struct weir_segment *seg, const char *name, const struct weir_queue_opts *opts,
+		    struct weir_queue **ret_queue)
+{
+	struct weir__plan plan = {
+		.type = WEIR_OBJECT_TYPE_QUEUE, .opts = opts, .init = init, .match = match};
+	struct weir_queue *queue;
+	struct shape s;
+	void *object;
+	int r;
+
+	if (opts && (opts->size != sizeof(*opts) || opts->slots < 2 || opts->slots > 1u << 20 ||
+		     opts->bytes == 0 || opts->bytes > 1u << 20 || opts->tries_max > 63))
+		return -EINVAL;
+	if (opts) {
+		s = shape_of(opts);
+		plan.bytes = sizeof(struct weir_queue_shm) + (uint64_t)s.count * s.stride;
+	}
+	queue = malloc(sizeof(*queue));
+	if (!queue)
+		return -ENOMEM;
+	r = weir__object_open(seg, name, &plan, &object);
+	if (r == 0 && !weir__queue_view(seg, object, &queue->v))
+		r = -EBADMSG;
+	if (r < 0) {
+		free(queue);
+		return r;
+	}
+	*ret_queue = queue;
+	return 0;
+}
+
+int weir_queue_close(struct weir_queue *queue)
+{
+	free(queue);
+	return 0;
+}
+
+int weir_queue_stat(const struct weir_queue *queue, struct weir_queue_stat *ret_stat)
+{
+	const struct weir__queuev *v = &queue->v;
+	struct weir_queue_stat s = {.slots = v->mask + 1, .bytes = v->payload};
+	/* relaxed, all of it: a snapshot. */
+	uint64_t tail = weir_load_relaxed(&v->shm->tail);
+	uint64_t start = (((UINT64_C(1) << 32) >> v->shift) - 3) << v->shift;
+
+	for (uint32_t i = 0; i <= v->mask; i++) {
+		switch (weir_queue_slot_word_state(weir_load_relaxed(&weir__slot(v, i)->word))) {
+		case WEIR_QUEUE_SLOT_STATE_FULL:
+			s.depth++;
+			break;
+		case WEIR_QUEUE_SLOT_STATE_WRITING:
+			s.writing++;
+			break;
+		case WEIR_QUEUE_SLOT_STATE_READING:
+			s.reading++;
+			break;
+		default:
+			break;
+		}
+	}
+	s.closed = (uint32_t)weir_queue_tail_closed(tail);
+	s.sent = weir_queue_tail_pos(tail) - start;
+	s.received = weir_queue_first_pos(weir_load_relaxed(&v->shm->first)) - start;
+	s.redelivered = weir_load_relaxed(&v->shm->redelivered);
+	s.skipped = weir_load_relaxed(&v->shm->skipped);
+	s.dropped = weir_load_relaxed(&v->shm->dropped);
+	*ret_stat = s;
+	return 0;
+}
+
+/* --- the sweep ----------------------------------------------------------------------------- */
+
+static uint64_t pos_of(const struct weir__queuev *v, uint32_t i, uint64_t word)
+{
+	return (weir_queue_slot_word_lap(word) << v->shift | i) & WEIR_QUEUE_TAIL_POS_MAX;
+}
+
+static void count(WEIR_ATOMIC(uint64_t) * counter)
+{
+	weir_add_relaxed(counter, 1); /* relaxed: a figure; a sweeper killed right here loses it. */
+}
+
+/* The dead sender's slot: writing,l -> free,l+1; nothing was promised. */
+static void skip(const struct weir__victim *victim, const struct weir__queuev *v, uint32_t i,
+		 uint64_t word, struct weir_recovery *rec)
+{
+	uint64_t next = weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0,
+					weir_queue_slot_word_lap(word) + 1);
+	uint64_t pos = pos_of(v, i, word);
+
+	/* EDGE slot.word (full -> claim_send, claim_receive) */
+	if (!weir__victim_still(victim) || !weir_cas_full(&weir__slot(v, i)->word, &word, next))
+		return;
+	WEIR_CRASH_POINT(queue_recover_skipped);
+	count(&v->shm->skipped);
+	rec->skipped++;
+	weir__event(v->seg, WEIR_EVENT_KIND_SKIP, v->shm, pos, 0);
+}
+
+/* The dead receiver's message: reading,l,t -> full,l,t+1, or free,l+1 when it killed too many. */
+static void redeliver(const struct weir__victim *victim, const struct weir__queuev *v, uint32_t i,
+		      uint64_t word, struct weir_recovery *rec)
+{
+	uint64_t tries = weir_queue_slot_word_tries(word) + 1;
+	uint64_t lap = weir_queue_slot_word_lap(word);
+	bool drop = v->tries_max && tries > v->tries_max;
+	uint64_t pos = pos_of(v, i, word);
+	uint64_t next;
+
+	if (tries > WEIR_QUEUE_SLOT_WORD_TRIES_MAX)
+		tries = WEIR_QUEUE_SLOT_WORD_TRIES_MAX;
+	next = drop ? weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0, lap + 1)
+		    : weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, tries, lap);
+	/* EDGE slot.word (full -> claim_receive) */
+	if (!weir__victim_still(victim) || !weir_cas_full(&weir__slot(v, i)->word, &word, next))
+		return;
+	WEIR_CRASH_POINT(queue_recover_put_back);
+	count(drop ? &v->shm->dropped : &v->shm->redelivered);
+	rec->redelivered += !drop;
+	weir__event(v->seg, drop ? WEIR_EVENT_KIND_DROP : WEIR_EVENT_KIND_REDELIVER, v->shm, pos,
+		    tries);
+}
+
+/* No committed message may lie before first.  Stateless, so a sweep that died is made good by the
+ * next. */
+static void find_first(const struct weir__queuev *v)
+{
+	for (uint32_t i = 0; i <= v->mask; i++) {
+		/* EDGE slot.word (acquire <- redeliver, put_back) */
+		uint64_t word = weir_load_acquire(&weir__slot(v, i)->word);
+
+		if (weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FULL)
+			weir__queue_pull_back(v, pos_of(v, i, word));
+	}
+}
+
+void weir__queue_recover(const struct weir__victim *victim, void *object, struct weir_recovery *rec)
+{
+	struct weir__queuev v;
+
+	if (!weir__queue_view(victim->seg, object, &v))
+		return;
+	for (uint32_t i = 0; i <= v.mask; i++) {
+		/* EDGE slot.word (acquire <- claim_send, claim_receive): whose it is. */
+		uint64_t word = weir_load_acquire(&weir__slot(&v, i)->word);
+
+		if (weir_queue_slot_word_owner(word) != victim->thread)
+			continue;
+		if (weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_WRITING)
+			skip(victim, &v, i, word, rec);
+		else if (weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_READING)
+			redeliver(victim, &v, i, word, rec);
+	}
+	find_first(&v);
+	weir__waitq_wake(&v.shm->not_empty);
+	weir__waitq_wake(&v.shm->not_full);
+}

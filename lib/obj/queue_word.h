@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The queue's view and the arithmetic of positions, laps and slots. */
+#ifndef WEIR_OBJ_QUEUE_WORD_H
+#define WEIR_OBJ_QUEUE_WORD_H
+
+#include <weir/queue.h>
+
+#include "obj/obj.h"
+
+struct weir__queuev {
+	struct weir_segment *seg;
+	struct weir_queue_shm *shm;
+	uint8_t *slots;
+	uint32_t mask;
+	uint32_t shift;
+	uint32_t stride;
+	uint32_t payload;
+	uint32_t tries_max;
+};
+
+struct weir_queue {
+	struct weir__queuev v;
+};
+
+bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queuev *ret);
+
+static inline struct weir_queue_slot_shm *weir__slot(const struct weir__queuev *v, uint64_t pos)
+{
+	return (struct weir_queue_slot_shm *)(void *)(v->slots +
+						      (size_t)(pos & v->mask) * v->stride);
+}
+
+static inline uint64_t weir__lap(const struct weir__queuev *v, uint64_t pos)
+{
+	return pos >> v->shift;
+}
+
+/* a - b of laps (43 bits) and of positions (52 bits), as signed numbers. */
+static inline int64_t weir__lap_diff(uint64_t a, uint64_t b)
+{
+	return (int64_t)((a - b) << 21) >> 21;
+}
+
+static inline int64_t weir__pos_diff(uint64_t a, uint64_t b)
+{
+	return (int64_t)((a - b) << 12) >> 12;
+}
+
+static inline uint64_t weir__slot_make(uint64_t state, uint64_t owner, uint64_t tries, uint64_t lap)
+{
+	uint64_t w = weir_queue_slot_word_set_state(0, state);
+
+	w = weir_queue_slot_word_set_owner(w, owner);
+	w = weir_queue_slot_word_set_tries(w, tries);
+	return weir_queue_slot_word_set_lap(w, lap);
+}
+
+/* Make receivers look at `pos` again. */
+void weir__queue_pull_back(const struct weir__queuev *v, uint64_t pos);
+
+#endif

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Weighted semaphore: acquire, release, waiting.  How the word works is told in sem_word.c.
+ *
+ * Uncontended, acquire and release are each one CAS on the word and two stores to the thread's own
+ * lane: the intent before, the new holding after.
+ */
+#include <stdlib.h>
+
+#include "obj/sem_word.h"
+
+#define ACK_SELF_MASK ((UINT64_C(1) << 28) - 1)
+#define SPINS	      200
+
+struct weir_sem {
+	struct weir__semv v;
+};
+
+static uint64_t ledger_make(uint64_t old, uint64_t hold, uint64_t amount, uint64_t op, uint64_t seq)
+{
+	old = weir_sem_lane_ledger_set_hold(old, hold);
+	old = weir_sem_lane_ledger_set_amount(old, amount);
+	old = weir_sem_lane_ledger_set_op(old, op);
+	return weir_sem_lane_ledger_set_seq(old, seq);
+}
+
+/* Once in 2^28 steps: acknowledge our own last one, so that 30 bits stay comparable. */
+static void ack_self(struct weir_sem_lane_shm *lane, uint32_t which, uint64_t seq)
+{
+	if (weir__likely((seq & ACK_SELF_MASK) != 0))
+		return;
+	/* EDGE sem.ack (full -> weir__sem_latest): all our steps before this one are over. */
+	weir_swap_full(&lane->ack[which], (uint32_t)(seq - 1) & 0x3fffffff);
+}
+
+/* --- taking and giving back ---------------------------------------------------------------- */
+
+/* Count a success, and remember which request holds the permits. */
+static inline void note_acquire(const struct weir__semv *v, uint32_t self,
+				struct weir_sem_lane_shm *lane)
+{
+	weir__count(&lane->acquires, 1);
+	/* relaxed: for display. */
+	weir_store_relaxed(&lane->span, weir_load_relaxed(&v->seg->threads[self].span));
+}
+
+static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	/* relaxed: only we write it. */
+	uint64_t ledger = weir_load_relaxed(&lane->ledger);
+	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
+	uint64_t seq = (weir_sem_lane_ledger_seq(ledger) + 1) & WEIR_SEM_LANE_LEDGER_SEQ_MAX;
+	uint64_t me = weir__sem_author(self, 0);
+	/* EDGE sem.word (acquire <- any CAS on it): what the last holder did is visible. */
+	uint64_t word = weir_load_acquire(&v->shm->word);
+	int r = 0;
+
+	if (hold + weight > WEIR_SEM_WEIGHT_MAX)
+		return -EOVERFLOW;
+	ack_self(lane, 0, seq);
+	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
+	weir_store_release(&lane->ledger,
+			   ledger_make(ledger, hold, weight, WEIR_SEM_LANE_OP_ACQUIRE, seq));
+	WEIR_CRASH_POINT(sem_acquire_intent);
+	/* Ends: a failed CAS means that somebody else changed the word. */
+	for (;;) {
+		uint64_t used = weir_sem_word_used(word) + weight;
+
+		/* relaxed: a resize is seen soon enough. */
+		if (weir_sem_word_wait(word) || used > weir_load_relaxed(&v->shm->cap)) {
+			r = -EAGAIN;
+			break;
+		}
+		if (weir_sem_word_author(word) != me)
+			weir__sem_ack(v, word);
+		/* EDGE sem.word (full -> any load of it): used,a,k -> used+n,me,seq */
+		if (weir_cas_full(&v->shm->word, &word, weir__sem_sign(word, used, me, seq)))
+			break;
+	}
+	WEIR_CRASH_POINT(sem_acquire_applied);
+	/* EDGE sem.ledger (release -> weir__sem_recover): the new holding, after the CAS. */
+	weir_store_release(&lane->ledger, ledger_make(ledger, r == 0 ? hold + weight : hold, 0,
+						      WEIR_SEM_LANE_OP_NONE, seq));
+	if (r == 0)
+		note_acquire(v, self, lane);
+	return r;
+}
+
+static int give(const struct weir__semv *v, uint32_t self, uint32_t weight)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	/* relaxed: only we write it. */
+	uint64_t ledger = weir_load_relaxed(&lane->ledger);
+	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
+	uint64_t seq = (weir_sem_lane_ledger_seq(ledger) + 1) & WEIR_SEM_LANE_LEDGER_SEQ_MAX;
+	uint64_t me = weir__sem_author(self, 0);
+	/* EDGE sem.word (acquire <- any CAS on it) */
+	uint64_t word = weir_load_acquire(&v->shm->word);
+	int r = 0;
+
+	if (hold < weight)
+		return -EPERM;
+	ack_self(lane, 0, seq);
+	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
+	weir_store_release(&lane->ledger,
+			   ledger_make(ledger, hold, weight, WEIR_SEM_LANE_OP_RELEASE, seq));
+	WEIR_CRASH_POINT(sem_release_intent);
+	/* Ends: a failed CAS means that somebody else changed the word. */
+	for (;;) {
+		if (weir_sem_word_used(word) < weight) {
+			r = -EBADMSG;
+			break;
+		}
+		if (weir_sem_word_author(word) != me)
+			weir__sem_ack(v, word);
+		/* EDGE sem.word (full -> any load of it): used,a,k -> used-n,me,seq */
+		if (weir_cas_full(&v->shm->word, &word,
+				  weir__sem_sign(word, weir_sem_word_used(word) - weight, me, seq)))
+			break;
+	}
+	WEIR_CRASH_POINT(sem_release_applied);
+	/* EDGE sem.ledger (release -> weir__sem_recover): the new holding, after the CAS. */
+	weir_store_release(&lane->ledger, ledger_make(ledger, r == 0 ? hold - weight : hold, 0,
+						      WEIR_SEM_LANE_OP_NONE, seq));
+	if (weir__unlikely(weir_sem_word_wait(word)))
+		weir__sem_grant(v);
+	return r;
+}
+
+/* --- waiting ------------------------------------------------------------------------------- */
+
+static uint64_t cell_make(uint64_t state, uint64_t amount, uint64_t seq)
+{
+	uint64_t cell = weir_sem_lane_cell_set_state(0, state);
+
+	cell = weir_sem_lane_cell_set_amount(cell, amount);
+	return weir_sem_lane_cell_set_seq(cell, seq);
+}
+
+/* Join the line.  The cell is the request; the ticket its place. */
+static void enqueue(const struct weir__semv *v, uint32_t self, uint32_t weight)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	/* relaxed: only we write these two. */
+	uint64_t seq = (weir_sem_lane_cell_seq(weir_load_relaxed(&lane->cell)) + 1) &
+		       WEIR_SEM_LANE_CELL_SEQ_MAX;
+	uint64_t ledger = weir_load_relaxed(&lane->ledger);
+	uint64_t word;
+
+	ack_self(lane, 1, seq);
+	/* An old mark must not look like this grant's, should we die before we absorb it.
+	 * EDGE sem.ledger (release -> weir__sem_recover): before the request. */
+	if (weir_sem_lane_ledger_absorbed(ledger) == (seq & 15))
+		weir_store_release(&lane->ledger,
+				   weir_sem_lane_ledger_set_absorbed(ledger, seq + 8));
+	/* relaxed: published by the cell below. */
+	weir_store_relaxed(&lane->ticket, weir_add_relaxed(&v->shm->ticket, 1));
+	weir_store_relaxed(&lane->since_ns, weir__now_ns());
+	/* EDGE sem.cell (full -> waits): the request, then our look at the bit. */
+	weir_store_full(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_WAIT, weight, seq));
+	WEIR_CRASH_POINT(sem_wait_published);
+	/* EDGE sem.word (full -> clear_wait): see there.  wait=0 -> wait=1, same signature. */
+	word = weir_load_full(&v->shm->word);
+	while (!weir_sem_word_wait(word) &&
+	       !weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 1)))
+		weir_relax();
+	WEIR_CRASH_POINT(sem_wait_flagged);
+	weir__sem_grant(v);
+}
+
+/* Add the granted permits to what we hold: one store that names the grant, so a sweep can tell. */
+static void absorb(const struct weir__semv *v, uint32_t self, uint64_t cell)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	/* relaxed: only we write them. */
+	uint64_t ledger = weir_load_relaxed(&lane->ledger);
+	uint64_t waited = weir__now_ns() - weir_load_relaxed(&lane->since_ns);
+	uint64_t seq = weir_sem_lane_cell_seq(cell);
+
+	ledger = weir_sem_lane_ledger_set_hold(ledger, weir_sem_lane_ledger_hold(ledger) +
+							       weir_sem_lane_cell_amount(cell));
+	ledger = weir_sem_lane_ledger_set_absorbed(ledger, seq);
+	/* EDGE sem.ledger (release -> weir__sem_recover): hold and mark in one. */
+	weir_store_release(&lane->ledger, ledger);
+	WEIR_CRASH_POINT(sem_absorbed);
+	/* EDGE sem.cell (release -> waits) */
+	weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
+	weir__count(&lane->waits, 1);
+	weir__count(&lane->wait_ns, waited);
+	note_acquire(v, self, lane);
+	weir__self_waits(v->seg, self, NULL, 0);
+}
+
+/* True once our request was granted; then the permits are ours. */
+static bool granted(const struct weir__semv *v, uint32_t self)
+{
+	/* relaxed: only we write it. */
+	uint64_t cell = weir_load_relaxed(&v->lanes[self].cell);
+	/* EDGE sem.word (acquire <- weir__sem_grant): what the last holder did is visible. */
+	uint64_t word = weir_load_acquire(&v->shm->word);
+
+	if (weir__seq_diff(weir__sem_latest(v, word, self, 1), weir_sem_lane_cell_seq(cell)) < 0)
+		return false;
+	absorb(v, self, cell);
+	return true;
+}
+
+/* Leave the line: true if the permits came first. */
+static bool dequeue(const struct weir__semv *v, uint32_t self)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	/* relaxed: only we write it. */
+	uint64_t cell = weir_load_relaxed(&lane->cell);
+	uint64_t seq = (weir_sem_lane_cell_seq(cell) + 1) & WEIR_SEM_LANE_CELL_SEQ_MAX;
+	bool won;
+
+	/* EDGE sem.cell (full -> waits): we want out, before we make sure. */
+	weir_store_full(&lane->cell,
+			cell_make(WEIR_SEM_LANE_CELL_CANCEL, weir_sem_lane_cell_amount(cell), seq));
+	WEIR_CRASH_POINT(sem_cancel_published);
+	won = weir__sem_resolve_cancel(v, self, seq);
+	WEIR_CRASH_POINT(sem_cancel_decided);
+	if (won) {
+		/* The grant carries seq - 1; the mark must name that one. */
+		absorb(v, self, weir_sem_lane_cell_set_seq(cell, seq - 1));
+		/* EDGE sem.cell (release -> waits): seq is used up. */
+		weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
+		return true;
+	}
+	/* EDGE sem.cell (release -> waits) */
+	weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
+	weir__self_waits(v->seg, self, NULL, 0);
+	weir__sem_grant(v); /* We may have been the one in front. */
+	return false;
+}
+
+/* For the tracer: who is in our way? */
+static void publish_holder(const struct weir__semv *v, uint32_t self)
+{
+	struct weir_waitq_shm *q = &v->lanes[self].waitq;
+	struct weir_thread_shm *t = &v->seg->threads[self];
+	uint32_t high = weir__thread_high(v->seg);
+
+	/* relaxed, all of it: for display. */
+	weir_store_relaxed(&q->waiter_tid, t->tid);
+	weir_store_relaxed(&q->span, weir_load_relaxed(&t->span));
+	weir_store_relaxed(&q->trace[0], weir_load_relaxed(&t->trace[0]));
+	weir_store_relaxed(&q->trace[1], weir_load_relaxed(&t->trace[1]));
+	weir_store_relaxed(&q->holder_tid, 0);
+	for (uint32_t lane = 0; lane < high; lane++) {
+		if (weir_sem_lane_ledger_hold(weir_load_relaxed(&v->lanes[lane].ledger)) == 0)
+			continue;
+		weir_store_relaxed(&q->holder_span, weir_load_relaxed(&v->lanes[lane].span));
+		weir_store_relaxed(&q->holder_tid, weir__thread_tid(v->seg, lane));
+		if (lane != self)
+			return;
+	}
+}
+
+static int start(const struct weir__semv *v, uint32_t self, uint32_t weight)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	int r = take(v, self, weight);
+
+	if (r != -EAGAIN)
+		return r;
+	enqueue(v, self, weight);
+	/* relaxed: ours. */
+	weir__self_waits(v->seg, self, v->shm, weir_load_relaxed(&lane->since_ns));
+	if (granted(v, self))
+		return 0;
+	publish_holder(v, self);
+	return -EINPROGRESS;
+}
+
+static int block(const struct weir__semv *v, uint32_t self, struct weir_ctx *ctx)
+{
+	struct weir_waitq_shm *q = &v->lanes[self].waitq;
+	int r;
+
+	for (int i = 0; i < SPINS; i++) {
+		if (granted(v, self))
+			return 0;
+		weir_relax();
+	}
+	/* Ends: with the grant, or with ctx; sleeps in between are bounded. */
+	for (;;) {
+		uint32_t value = weir__waitq_prepare(q);
+
+		if (granted(v, self))
+			return 0;
+		r = weir__waitq_sleep(q, value, ctx);
+		if (granted(v, self))
+			return 0;
+		if (r < 0)
+			return dequeue(v, self) ? 0 : r;
+		if (r == 1) {
+			weir__sweep(v->seg, NULL);
+			weir__sem_grant(v); /* In case a wake or a grant died with its maker. */
+			publish_holder(v, self);
+		}
+	}
+}
+
+/* --- the interface ------------------------------------------------------------------------- */
+
+static int check_weight(const struct weir_sem *sem, uint32_t weight)
+{
+	/* relaxed: a resize is seen soon enough. */
+	if (weight == 0 || weight > WEIR_SEM_WEIGHT_MAX ||
+	    weight > weir_load_relaxed(&sem->v.shm->cap))
+		return -EINVAL;
+	return 0;
+}
+
+/* The caller's lane, if it is free to make a request. */
+static int ready(const struct weir_sem *sem)
+{
+	int self = weir__self(sem->v.seg);
+
+	if (weir__unlikely(self < 0))
+		return self;
+	/* relaxed: only we write it. */
+	if (weir__unlikely(weir_sem_lane_cell_state(weir_load_relaxed(&sem->v.lanes[self].cell)) !=
+			   WEIR_SEM_LANE_CELL_IDLE))
+		return -EBUSY;
+	return self;
+}
+
+int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)
+{
+	int r = check_weight(sem, weight);
+	int self = weir__self(sem->v.seg);
+
+	if (weir__unlikely(r < 0 || self < 0))
+		return r < 0 ? r : self;
+	return take(&sem->v, (uint32_t)self, weight);
+}
+
+int weir_sem_acquire(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx)
+{
+	int r = check_weight(sem, weight);
+	int self = ready(sem);
+
+	if (weir__unlikely(r < 0 || self < 0))
+		return r < 0 ? r : self;
+	r = take(&sem->v, (uint32_t)self, weight);
+	if (weir__likely(r != -EAGAIN))
+		return r;
+	r = weir_ctx_err(ctx);
+	if (r < 0)
+		return r;
+	r = start(&sem->v, (uint32_t)self, weight);
+	return r == -EINPROGRESS ? block(&sem->v, (uint32_t)self, ctx) : r;
+}
+
+int weir_sem_release(struct weir_sem *sem, uint32_t weight)
+{
+	int self = weir__self(sem->v.seg);
+
+	if (weir__unlikely(self < 0))
+		return self;
+	if (weir__unlikely(weight == 0 || weight > WEIR_SEM_WEIGHT_MAX))
+		return -EINVAL;
+	return give(&sem->v, (uint32_t)self, weight);
+}
+
+int weir_sem_start(struct weir_sem *sem, uint32_t weight)
+{
+	int r = check_weight(sem, weight);
+	int self = ready(sem);
+
+	if (r < 0 || self < 0)
+		return r < 0 ? r : self;
+	return start(&sem->v, (uint32_t)self, weight);
+}
+
+int weir_sem_poll(struct weir_sem *sem, struct weir_wait *ret_wait)
+{
+	int self = weir__self(sem->v.seg);
+	struct weir_waitq_shm *q;
+
+	if (self < 0)
+		return self;
+	q = &sem->v.lanes[self].waitq;
+	/* relaxed: only we write it. */
+	if (weir_sem_lane_cell_state(weir_load_relaxed(&sem->v.lanes[self].cell)) !=
+	    WEIR_SEM_LANE_CELL_WAIT)
+		return -EINVAL;
+	ret_wait->value = weir__waitq_prepare(q);
+	ret_wait->word = (uint32_t *)(uintptr_t)&q->epoch;
+	if (granted(&sem->v, (uint32_t)self))
+		return 0;
+	weir__sweep_sometimes(sem->v.seg);
+	weir__sem_grant(&sem->v);
+	return granted(&sem->v, (uint32_t)self) ? 0 : -EINPROGRESS;
+}
+
+int weir_sem_stop(struct weir_sem *sem)
+{
+	int self = weir__self(sem->v.seg);
+
+	if (self < 0)
+		return self;
+	/* relaxed: only we write it. */
+	if (weir_sem_lane_cell_state(weir_load_relaxed(&sem->v.lanes[self].cell)) !=
+	    WEIR_SEM_LANE_CELL_WAIT)
+		return -EINVAL;
+	return dequeue(&sem->v, (uint32_t)self) ? 0 : -ECANCELED;
+}
+
+int weir_sem_resize(struct weir_sem *sem, uint32_t permits)
+{
+	uint32_t old;
+
+	if (permits == 0 || permits > WEIR_SEM_PERMITS_MAX)
+		return -EINVAL;
+	/* EDGE sem.cap (full -> weir__sem_grant) */
+	old = weir_swap_full(&sem->v.shm->cap, permits);
+	weir_add_relaxed(&sem->v.shm->resized, 1); /* relaxed: a counter. */
+	weir__event(sem->v.seg, WEIR_EVENT_KIND_RESIZE, sem->v.shm, old, permits);
+	weir__sem_grant(&sem->v);
+	return 0;
+}
+
+/* --- lifecycle ----------------------------------------------------------------------------- */
+
+static void init(struct weir_segment *seg, void *object, const void *opts)
+{
+	const struct weir_sem_opts *o = opts;
+	struct weir_sem_shm *shm = object;
+	struct weir_sem_lane_shm *lanes = (struct weir_sem_lane_shm *)(shm + 1);
+
+	/* relaxed, all of it: not published yet. */
+	weir_store_relaxed(&shm->cap, o->permits);
+	shm->lanes = seg->thread_count;
+	weir_store_relaxed(&shm->word, weir__sem_sign(0, 0, 0, WEIR__SEQ_START));
+	weir_store_relaxed(&shm->ticket, UINT64_MAX - 16);
+	for (uint32_t i = 0; i < shm->lanes; i++) {
+		weir_store_relaxed(&lanes[i].ledger, ledger_make(0, 0, 0, 0, WEIR__SEQ_START));
+		weir_store_relaxed(&lanes[i].cell, cell_make(0, 0, WEIR__SEQ_START));
+		weir_store_relaxed(&lanes[i].ack[0], (uint32_t)WEIR__SEQ_START);
+		weir_store_relaxed(&lanes[i].ack[1], (uint32_t)WEIR__SEQ_START);
+		weir__waitq_init(&lanes[i].waitq, object);
+	}
+}
+
+static bool match(const void *object, const void *opts)
+{
+	const struct weir_sem_shm *shm = object;
+	const struct weir_sem_opts *o = opts;
+
+	/* relaxed: a resize is a new truth from when it is seen. */
+	return weir_load_relaxed(&shm->cap) == o->permits;
+}
+
+int weir_sem_open(struct weir_segment *seg, const char *name, const struct weir_sem_opts *opts,
+		  struct weir_sem **ret_sem)
+{
+	struct weir__plan plan = {
+		.type = WEIR_OBJECT_TYPE_SEM, .opts = opts, .init = init, .match = match};
+	struct weir_sem *sem;
+	void *object;
+	int r;
+
+	if (opts && (opts->size != sizeof(*opts) || opts->permits == 0 ||
+		     opts->permits > WEIR_SEM_PERMITS_MAX))
+		return -EINVAL;
+	plan.bytes = sizeof(struct weir_sem_shm) +
+		     (uint64_t)seg->thread_count * sizeof(struct weir_sem_lane_shm);
+	sem = malloc(sizeof(*sem));
+	if (!sem)
+		return -ENOMEM;
+	r = weir__object_open(seg, name, &plan, &object);
+	if (r == 0 && !weir__sem_view(seg, object, &sem->v))
+		r = -EBADMSG;
+	if (r < 0) {
+		free(sem);
+		return r;
+	}
+	*ret_sem = sem;
+	return 0;
+}
+
+int weir_sem_close(struct weir_sem *sem)
+{
+	free(sem);
+	return 0;
+}
+
+/* --- looking ------------------------------------------------------------------------------- */
+
+int weir_sem_stat(const struct weir_sem *sem, struct weir_sem_stat *ret_stat)
+{
+	const struct weir__semv *v = &sem->v;
+	struct weir_sem_stat s = {0};
+	uint32_t high = weir__thread_high(v->seg);
+	int self = weir__self(v->seg);
+
+	/* relaxed, all of it: a snapshot. */
+	s.permits = weir_load_relaxed(&v->shm->cap);
+	s.used = (uint32_t)weir_sem_word_used(weir_load_relaxed(&v->shm->word));
+	for (uint32_t i = 0; i < high; i++) {
+		const struct weir_sem_lane_shm *lane = &v->lanes[i];
+
+		s.waiters += weir_sem_lane_cell_state(weir_load_relaxed(&lane->cell)) ==
+			     WEIR_SEM_LANE_CELL_WAIT;
+		s.acquires += weir_load_relaxed(&lane->acquires);
+		s.waits += weir_load_relaxed(&lane->waits);
+		s.wait_ns += weir_load_relaxed(&lane->wait_ns);
+	}
+	if (self >= 0)
+		s.held_here = (uint32_t)weir_sem_lane_ledger_hold(
+			weir_load_relaxed(&v->lanes[self].ledger));
+	*ret_stat = s;
+	return 0;
+}
+
+int weir_sem_check(const struct weir_sem *sem, int64_t *ret_diff)
+{
+	const struct weir__semv *v = &sem->v;
+	int64_t sum = 0;
+	int64_t used;
+
+	/* relaxed, all of it: exact only when nobody works on it. */
+	for (uint32_t i = 0; i < v->lane_count; i++)
+		sum += (int64_t)weir_sem_lane_ledger_hold(weir_load_relaxed(&v->lanes[i].ledger));
+	used = (int64_t)weir_sem_word_used(weir_load_relaxed(&v->shm->word));
+	if (ret_diff)
+		*ret_diff = used - sum;
+	return used == sum ? 0 : -EBADMSG;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * How the semaphore's word is changed, and how anybody knows whether a change took place.
+ *
+ * The word holds {used, wait, author, seq}: who made the last change signs it with his own sequence
+ * number, so no value ever comes back and a CAS from a value read long ago fails.  Before he
+ * overwrites somebody else's signature, each raises that author's acknowledgement in that author's
+ * lane.  So step k of an author took effect if and only if the word is signed by him with k or
+ * later, or, looked at after the word, his acknowledgement is k or later.
+ * (Detectable operations: Attiya, Ben-Baruch, Hendler, PODC 2018.)
+ *
+ * A thread signs as two authors: its ledger (acquire, release) and its waiting cell.  A grant is
+ * made by whoever has the permits, but signed in the name of the waiting cell: taking the permits
+ * and giving them is one step, and the waiter, or whoever sweeps him, can tell that it happened.
+ *
+ * The wait bit is set and cleared without a new signature.  That is the one change after which a
+ * value can come back, and it is harmless: who granted or cancelled in between has signed.
+ */
+#include "obj/sem_word.h"
+
+bool weir__sem_view(struct weir_segment *seg, void *object, struct weir__semv *ret)
+{
+	uint64_t bytes = weir__object_bytes(seg, object);
+
+	ret->seg = seg;
+	ret->shm = object;
+	ret->lanes = (struct weir_sem_lane_shm *)(ret->shm + 1);
+	if (bytes < sizeof(*ret->shm))
+		return false;
+	ret->lane_count = ret->shm->lanes;
+	return ret->lane_count == seg->thread_count &&
+	       ret->lane_count <= (bytes - sizeof(*ret->shm)) / sizeof(*ret->lanes);
+}
+
+void weir__sem_ack(const struct weir__semv *v, uint64_t word)
+{
+	uint32_t author = (uint32_t)weir_sem_word_author(word);
+	uint32_t seq = (uint32_t)weir_sem_word_seq(word);
+	WEIR_ATOMIC(uint32_t) * ack;
+	uint32_t seen;
+
+	if (author / 2 >= v->lane_count)
+		return; /* Scribbled on; nobody to tell. */
+	ack = &v->lanes[author / 2].ack[author & 1];
+	/* EDGE sem.ack (acquire <- weir__sem_ack): only ever raised. */
+	seen = weir_load_acquire(ack);
+	while (weir__seq_diff(seq, seen) > 0) {
+		/* EDGE sem.ack (full -> weir__sem_latest): told before the signature is gone. */
+		if (weir_cas_full(ack, &seen, seq))
+			return;
+	}
+}
+
+uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t lane, uint32_t which)
+{
+	/* EDGE sem.ack (acquire <- weir__sem_ack): after the word, see above. */
+	uint64_t latest = weir_load_acquire(&v->lanes[lane].ack[which]);
+	uint64_t signed_seq = weir_sem_word_seq(word);
+
+	if (weir_sem_word_author(word) == weir__sem_author(lane, which) &&
+	    weir__seq_diff(signed_seq, latest) > 0)
+		return signed_seq;
+	return latest;
+}
+
+static bool waits(const struct weir__semv *v, uint64_t word, uint32_t lane, uint64_t *ret_cell)
+{
+	/* EDGE sem.cell (acquire <- weir_sem_start): its ticket and amount. */
+	uint64_t cell = weir_load_acquire(&v->lanes[lane].cell);
+	uint64_t seq = weir_sem_lane_cell_seq(cell);
+
+	*ret_cell = cell;
+	return weir_sem_lane_cell_state(cell) == WEIR_SEM_LANE_CELL_WAIT &&
+	       weir__seq_diff(weir__sem_latest(v, word, lane, 1), seq) < 0;
+}
+
+/* Who waits longest: his lane, or -1. */
+static int pick(const struct weir__semv *v, uint64_t word, uint64_t *ret_cell)
+{
+	uint32_t high = weir__thread_high(v->seg);
+	uint64_t best_ticket = 0;
+	int best = -1;
+
+	for (uint32_t lane = 0; lane < high; lane++) {
+		uint64_t cell;
+		uint64_t ticket;
+
+		if (!waits(v, word, lane, &cell))
+			continue;
+		/* relaxed: ordered by the cell; if it changes under us our CAS fails. */
+		ticket = weir_load_relaxed(&v->lanes[lane].ticket);
+		if (best >= 0 && (int64_t)(ticket - best_ticket) >= 0)
+			continue;
+		best = (int)lane;
+		best_ticket = ticket;
+		*ret_cell = cell;
+	}
+	return best;
+}
+
+/* wait=1 -> wait=0, same signature.  False: look again. */
+static bool clear_wait(const struct weir__semv *v, uint64_t word)
+{
+	uint64_t cell;
+
+	/* EDGE sem.word (full -> weir_sem_start): our clearing, then our second look; his cell,
+	 * then his look at the bit: one of us sees the other. */
+	if (!weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 0)))
+		return false;
+	WEIR_CRASH_POINT(sem_wait_cleared);
+	if (pick(v, weir_sem_word_set_wait(word, 0), &cell) < 0)
+		return true;
+	/* EDGE sem.word (acquire <- any CAS on it) */
+	word = weir_load_acquire(&v->shm->word);
+	/* wait=0 -> wait=1, same signature; if it fails somebody moved on and will see the cell. */
+	if (!weir_sem_word_wait(word))
+		weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 1));
+	return false;
+}
+
+void weir__sem_grant(const struct weir__semv *v)
+{
+	/* Ends: each turn grants, or clears the bit, or somebody else changed the word. */
+	for (;;) {
+		/* EDGE sem.word (acquire <- any CAS on it): read before the cells are. */
+		uint64_t word = weir_load_acquire(&v->shm->word);
+		uint64_t cell = 0;
+		uint64_t used;
+		int lane;
+
+		if (!weir_sem_word_wait(word))
+			return;
+		lane = pick(v, word, &cell);
+		if (lane < 0) {
+			if (clear_wait(v, word))
+				return;
+			continue;
+		}
+		used = weir_sem_word_used(word) + weir_sem_lane_cell_amount(cell);
+		/* EDGE sem.cap (acquire <- weir_sem_resize): which grants after its store. */
+		if (used > weir_load_acquire(&v->shm->cap))
+			return;
+		weir__sem_ack(v, word);
+		WEIR_CRASH_POINT(sem_grant_acked);
+		/* EDGE sem.word (full -> weir_sem_poll): used,a,k -> used+n, the cell's author, its
+		 * seq. */
+		if (!weir_cas_full(&v->shm->word, &word,
+				   weir__sem_sign(word, used, weir__sem_author((uint32_t)lane, 1),
+						  weir_sem_lane_cell_seq(cell))))
+			continue;
+		WEIR_CRASH_POINT(sem_granted);
+		weir__waitq_wake(&v->lanes[lane].waitq);
+	}
+}
+
+bool weir__sem_resolve_cancel(const struct weir__semv *v, uint32_t lane, uint64_t seq)
+{
+	/* Ends: a failed CAS means that somebody else changed the word. */
+	for (;;) {
+		/* EDGE sem.word (acquire <- any CAS on it): before the acknowledgement. */
+		uint64_t word = weir_load_acquire(&v->shm->word);
+		uint64_t latest = weir__sem_latest(v, word, lane, 1);
+
+		if (weir__seq_diff(latest, seq) >= 0)
+			return false;
+		if (weir__seq_diff(latest, seq - 1) >= 0)
+			return true;
+		weir__sem_ack(v, word);
+		WEIR_CRASH_POINT(sem_cancel_acked);
+		/* EDGE sem.word (full -> weir__sem_grant): a,k -> the cell's author, its seq; used
+		 * stays.  A grant that was under way fails now. */
+		if (weir_cas_full(&v->shm->word, &word,
+				  weir__sem_sign(word, weir_sem_word_used(word),
+						 weir__sem_author(lane, 1), seq)))
+			return false;
+	}
+}

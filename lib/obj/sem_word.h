@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The semaphore's transitions: signing the word, knowing what took effect, finishing for the dead.
+ */
+#ifndef WEIR_OBJ_SEM_WORD_H
+#define WEIR_OBJ_SEM_WORD_H
+
+#include "obj/obj.h"
+
+/* One semaphore, this process's view; the sweep makes one on its stack. */
+struct weir__semv {
+	struct weir_segment *seg;
+	struct weir_sem_shm *shm;
+	struct weir_sem_lane_shm *lanes;
+	uint32_t lane_count;
+};
+
+/* False if the object is not a semaphore that fits its block. */
+bool weir__sem_view(struct weir_segment *seg, void *object, struct weir__semv *ret);
+
+/* Authors: the ledger (0) and the waiting cell (1) of each lane. */
+static inline uint64_t weir__sem_author(uint32_t lane, uint32_t which)
+{
+	return 2 * (uint64_t)lane + which;
+}
+
+/* The word after `author` signs step `seq`, with `used` permits taken. */
+static inline uint64_t weir__sem_sign(uint64_t word, uint64_t used, uint64_t author, uint64_t seq)
+{
+	word = weir_sem_word_set_used(word, used);
+	word = weir_sem_word_set_author(word, author);
+	return weir_sem_word_set_seq(word, seq);
+}
+
+/* Raise the acknowledgement of the author of `word`: its step took effect. */
+void weir__sem_ack(const struct weir__semv *v, uint64_t word);
+/* Latest step of (lane, which) that is known to have taken effect, given `word` was read before. */
+uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t lane, uint32_t which);
+/* Give what is free to who waits longest. */
+void weir__sem_grant(const struct weir__semv *v);
+/* Decide a published cancel with sequence `seq` in the cell of `lane`: true if it was granted
+ * (step seq-1), false if cancelled. */
+bool weir__sem_resolve_cancel(const struct weir__semv *v, uint32_t lane, uint64_t seq);
+
+#endif

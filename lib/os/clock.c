@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The one clock: CLOCK_MONOTONIC without the offset of our time namespace. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "os/os.h"
+#include <weir/base.h>
+
+static int64_t timens_offset_ns;
+
+/* A process cannot change its own time namespace once it has threads, so one look is enough: before
+ * main, when there are none. */
+__attribute__((constructor)) static void read_timens_offset(void)
+{
+	char text[256];
+	int fd = open("/proc/self/timens_offsets", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	const char *line;
+	long long sec;
+	long long nsec;
+
+	if (fd < 0)
+		return; /* No time namespaces here. */
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return;
+	text[n] = '\0';
+	line = strstr(text, "monotonic");
+	if (line && sscanf(line, "monotonic %lld %lld", &sec, &nsec) == 2)
+		timens_offset_ns = sec * 1000000000 + nsec;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)((int64_t)t.tv_sec * 1000000000 + t.tv_nsec - timens_offset_ns);
+}
+
+uint64_t weir__now_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t weir__now_coarse_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+uint64_t weir_now_ns(void)
+{
+	return weir__now_ns();
+}
+
+struct timespec weir__clock_local(uint64_t deadline_ns)
+{
+	uint64_t local = deadline_ns + (uint64_t)timens_offset_ns;
+	struct timespec t;
+
+	t.tv_sec = (time_t)(local / 1000000000);
+	t.tv_nsec = (long)(local % 1000000000);
+	return t;
+}
+
+void weir__sleep_until(uint64_t deadline_ns)
+{
+	struct timespec t = weir__clock_local(deadline_ns);
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Segment files: made whole or not at all, opened with suspicion. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "os/os.h"
+
+/* Locks live far behind the data: no read or write of the file touches them. */
+#define LOCK_BASE ((off_t)1 << 40)
+
+int weir__file_open(const char *path)
+{
+	/* NONBLOCK: a planted FIFO must not hang us; vet() then refuses it. */
+	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int weir__file_create(const char *dir, uint64_t bytes, mode_t mode)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	do {
+		r = fallocate(fd, 0, 0, (off_t)bytes); /* ftruncate would hide a full file system */
+	} while (r < 0 && errno == EINTR);
+	if (r < 0 || fchmod(fd, mode) < 0) { /* fchmod: what was asked for, whatever the umask */
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+int weir__file_publish(int fd, const char *path)
+{
+	char self[32];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
+		return -errno;
+	return 0;
+}
+
+int weir__file_reopen(int fd)
+{
+	char self[32];
+	int r;
+
+	/* By hand: this also runs in a forked child, where stdio may be locked. */
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	r = open(self, O_RDWR | O_CLOEXEC);
+	return r < 0 ? -errno : r;
+}
+
+int weir__file_map(int fd, uint64_t bytes, void **ret_base)
+{
+	void *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	*ret_base = base;
+	return 0;
+}
+
+void weir__file_unmap(void *base, uint64_t bytes)
+{
+	munmap(base, bytes);
+}
+
+void weir__file_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+int weir__file_vet(int fd, uint64_t *ret_bytes)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EBADMSG;
+	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & S_IWOTH))
+		return -EPERM;
+	*ret_bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+int weir__page_wipeonfork(void **ret_page, size_t *ret_bytes)
+{
+	size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int r;
+
+	if (page == MAP_FAILED)
+		return -errno;
+	if (madvise(page, bytes, MADV_WIPEONFORK) < 0) {
+		r = -errno;
+		munmap(page, bytes);
+		return r;
+	}
+	*ret_page = page;
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int weir__lock_take(int fd, uint32_t slot)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+	lock.l_start = LOCK_BASE + (off_t)slot;
+	if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+		return errno == EACCES ? -EAGAIN : -errno;
+	return 0;
+}
+
+void weir__lock_drop(int fd, uint32_t slot)
+{
+	struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+	lock.l_start = LOCK_BASE + (off_t)slot;
+	fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+int weir__lock_probe(int fd, uint32_t slot)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+	lock.l_start = LOCK_BASE + (off_t)slot;
+	if (fcntl(fd, F_OFD_GETLK, &lock) < 0)
+		return -errno;
+	return lock.l_type != F_UNLCK;
+}
+
+int weir__random(void *data, size_t bytes)
+{
+	ssize_t n;
+
+	do {
+		n = getrandom(data, bytes, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == bytes ? 0 : -EIO;
+}

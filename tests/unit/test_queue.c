@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "help.h"
+
+TestSuite(queue, .fini = help_cleanup, .timeout = 60);
+
+static struct weir_queue *open_queue(struct weir_segment *seg, uint32_t slots)
+{
+	struct weir_queue *q = NULL;
+
+	cr_assert_eq(weir_queue_open(seg, "q", &WEIR_OPTS(queue, .slots = slots, .bytes = 16), &q),
+		     0);
+	return q;
+}
+
+static void put(struct weir_queue *q, uint64_t v)
+{
+	cr_assert_eq(weir_queue_try_send(q, &v, sizeof(v)), 0);
+}
+
+static uint64_t get(struct weir_queue *q)
+{
+	uint64_t v = 0;
+	uint32_t n;
+
+	cr_assert_eq(weir_queue_recv(q, &v, sizeof(v), &n, NULL), 0);
+	cr_assert_eq(n, sizeof(v));
+	return v;
+}
+
+Test(queue, keeps_order_and_is_bounded)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	uint64_t v = 0;
+	uint32_t n;
+
+	for (uint64_t round = 0; round < 10; round++) {
+		for (uint64_t i = 0; i < 4; i++)
+			put(q, round * 4 + i);
+		cr_assert_eq(weir_queue_try_send(q, &v, 8), -EAGAIN);
+		for (uint64_t i = 0; i < 4; i++)
+			cr_assert_eq(get(q), round * 4 + i);
+		cr_assert_eq(weir_queue_try_recv(q, &v, 8, &n), -EAGAIN);
+	}
+	weir_segment_close(seg);
+}
+
+Test(queue, refuses_what_does_not_fit)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_queue *other;
+	struct weir_msg msg;
+	char text[32] = "0123456789";
+	uint32_t n;
+
+	cr_assert_eq(weir_queue_try_send(q, text, 17), -EMSGSIZE);
+	cr_assert_eq(weir_queue_try_send(q, text, 10), 0);
+	cr_assert_eq(weir_queue_try_recv(q, text, 5, &n), -EMSGSIZE);
+	cr_assert_eq(weir_queue_try_recv(q, text, 10, &n), 0, "the message must still be there");
+	cr_assert_eq(weir_queue_open(seg, "x", &WEIR_OPTS(queue, .slots = 0, .bytes = 1), &other),
+		     -EINVAL);
+	cr_assert_eq(weir_queue_open(seg, "q", &WEIR_OPTS(queue, .slots = 8, .bytes = 16), &other),
+		     -EEXIST);
+	memset(&msg, 0, sizeof(msg));
+	cr_assert_eq(weir_queue_commit(q, &msg), -EINVAL);
+	cr_assert_eq(weir_queue_done(q, &msg), -EINVAL);
+	weir_segment_close(seg);
+}
+
+Test(queue, loans_commit_or_are_given_up)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_msg a;
+	struct weir_msg b;
+	uint64_t v = 7;
+	uint32_t n;
+
+	cr_assert_eq(weir_queue_try_loan(q, &a), 0);
+	cr_assert_eq(weir_queue_try_loan(q, &b), 0);
+	memcpy(b.data, &v, 8);
+	b.bytes = 8;
+	cr_assert_eq(weir_queue_commit(q, &b), 0);
+	cr_assert_eq(weir_queue_try_recv(q, &v, 8, &n), -EAGAIN, "the older loan is not finished");
+	cr_assert_eq(weir_queue_abort(q, &a), 0);
+	cr_assert_eq(get(q), 7);
+	cr_assert_eq(weir_queue_try_take(q, &a), -EAGAIN);
+	put(q, 8);
+	cr_assert_eq(weir_queue_try_take(q, &a), 0);
+	cr_assert_eq(weir_queue_put_back(q, &a), 0);
+	cr_assert_eq(weir_queue_done(q, &a), -EINVAL);
+	cr_assert_eq(get(q), 8);
+	weir_segment_close(seg);
+}
+
+Test(queue, a_dead_receivers_message_is_delivered_again_in_order)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_queue_stat s;
+	struct weir_msg msg;
+	uint64_t position;
+
+	for (uint64_t i = 0; i < 3; i++)
+		put(q, i);
+	for (int death = 1; death <= 3; death++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			if (weir_queue_try_take(q, &msg) == 0)
+				pause();
+			_exit(1);
+		}
+		do {
+			weir_queue_stat(q, &s);
+		} while (s.reading == 0);
+		help_kill(pid);
+		cr_assert_eq(weir_segment_recover(seg, NULL), 0);
+	}
+	cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+	cr_assert_eq(msg.tries, 3);
+	cr_assert_eq(*(uint64_t *)msg.data, 0);
+	position = msg.position;
+	cr_assert_eq(weir_queue_done(q, &msg), 0);
+	cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+	cr_assert_eq(msg.position, position + 1);
+	cr_assert_eq(weir_queue_done(q, &msg), 0);
+	cr_assert_eq(get(q), 2);
+	weir_queue_stat(q, &s);
+	cr_assert_eq(s.redelivered, 3);
+	weir_segment_close(seg);
+}
+
+Test(queue, a_dead_senders_slot_is_skipped_by_a_waiting_receiver)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_queue_stat s;
+	struct weir_msg msg;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (weir_queue_try_loan(q, &msg) == 0)
+			pause();
+		_exit(1);
+	}
+	do {
+		weir_queue_stat(q, &s);
+	} while (s.writing == 0);
+	put(q, 9);
+	help_kill(pid);
+	cr_assert_eq(get(q), 9);
+	weir_segment_close(seg);
+}
+
+Test(queue, drains_and_ends)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	uint64_t v = 1;
+	uint32_t n;
+
+	put(q, 5);
+	cr_assert_eq(weir_queue_shutdown(q), 0);
+	cr_assert_eq(weir_queue_shutdown(q), 0);
+	cr_assert_eq(weir_queue_try_send(q, &v, 8), -ESHUTDOWN);
+	cr_assert_eq(get(q), 5);
+	cr_assert_eq(weir_queue_try_recv(q, &v, 8, &n), -ESHUTDOWN);
+	cr_assert_eq(weir_queue_recv(q, &v, 8, &n, NULL), -ESHUTDOWN);
+	weir_segment_close(seg);
+}
+
+Test(queue, many_senders_and_receivers_lose_and_double_nothing)
+{
+	enum { SENDERS = 3, RECEIVERS = 3, EACH = 30000 };
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 64);
+	uint8_t *seen = help_shared(SENDERS * EACH);
+	pid_t pids[SENDERS + RECEIVERS];
+
+	for (int i = 0; i < SENDERS; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			for (uint64_t k = 0; k < EACH; k++) {
+				uint64_t v = (uint64_t)i * EACH + k;
+
+				if (weir_queue_send(q, &v, 8, NULL) != 0)
+					_exit(1);
+			}
+			_exit(0);
+		}
+	}
+	for (int i = SENDERS; i < SENDERS + RECEIVERS; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			int64_t last[SENDERS] = {-1, -1, -1};
+			uint64_t v;
+			uint32_t n;
+			int r;
+
+			while ((r = weir_queue_recv(q, &v, 8, &n, NULL)) == 0) {
+				if ((int64_t)v <= last[v / EACH])
+					_exit(2); /* A sender's messages out of order. */
+				last[v / EACH] = (int64_t)v;
+				if (__atomic_add_fetch(&seen[v], 1, __ATOMIC_SEQ_CST) != 1)
+					_exit(3);
+			}
+			_exit(r == -ESHUTDOWN ? 0 : 4);
+		}
+	}
+	for (int i = 0; i < SENDERS; i++)
+		cr_assert_eq(help_wait(pids[i]), 0);
+	weir_queue_shutdown(q);
+	for (int i = SENDERS; i < SENDERS + RECEIVERS; i++)
+		cr_assert_eq(help_wait(pids[i]), 0);
+	for (int i = 0; i < SENDERS * EACH; i++)
+		cr_assert_eq(seen[i], 1);
+	weir_segment_close(seg);
+}
+
+Test(queue, random_kills_of_receivers_lose_nothing)
+{
+	enum { TOTAL = 40000, RECEIVERS = 2 };
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 16);
+	uint8_t *seen = help_shared(TOTAL);
+	volatile int *done = help_shared(64);
+	pid_t sender = fork();
+	pid_t pids[RECEIVERS] = {0};
+
+	if (sender == 0) {
+		for (uint64_t v = 0; v < TOTAL; v++) {
+			if (weir_queue_send(q, &v, 8, NULL) != 0)
+				_exit(1);
+		}
+		weir_queue_shutdown(q);
+		help_say(done, 1);
+		_exit(0);
+	}
+	for (int k = 0; !*done; k++) {
+		int i = k % RECEIVERS;
+
+		if (pids[i])
+			help_kill(pids[i]);
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			struct weir_msg msg;
+
+			while (weir_queue_take(q, &msg, NULL) == 0) {
+				seen[*(uint64_t *)msg.data] = 1;
+				weir_queue_done(q, &msg);
+			}
+			pause();
+		}
+		usleep(2000);
+	}
+	cr_assert_eq(help_wait(sender), 0);
+	for (int i = 0; i < RECEIVERS; i++)
+		help_kill(pids[i]);
+	weir_segment_recover(seg, NULL);
+	for (;;) {
+		struct weir_msg msg;
+		int r = weir_queue_take(q, &msg, NULL);
+
+		if (r == -ESHUTDOWN)
+			break;
+		cr_assert_eq(r, 0);
+		seen[*(uint64_t *)msg.data] = 1;
+		weir_queue_done(q, &msg);
+	}
+	for (int i = 0; i < TOTAL; i++)
+		cr_assert_eq(seen[i], 1, "message %d is lost", i);
+	weir_segment_close(seg);
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <pthread.h>
+
+#include "help.h"
+
+TestSuite(sem, .fini = help_cleanup, .timeout = 60);
+
+static struct weir_sem *open_sem(struct weir_segment *seg, uint32_t permits)
+{
+	struct weir_sem *sem = NULL;
+
+	cr_assert_eq(weir_sem_open(seg, "s", &WEIR_OPTS(sem, .permits = permits), &sem), 0);
+	return sem;
+}
+
+static uint32_t used(struct weir_sem *sem)
+{
+	struct weir_sem_stat s;
+
+	weir_sem_stat(sem, &s);
+	return s.used;
+}
+
+Test(sem, takes_and_gives_back)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+
+	for (int i = 0; i < 200; i++) { /* Past the wrap of the sequence numbers. */
+		cr_assert_eq(weir_sem_acquire(sem, 3, NULL), 0);
+		cr_assert_eq(weir_sem_try_acquire(sem, 2), -EAGAIN);
+		cr_assert_eq(weir_sem_try_acquire(sem, 1), 0);
+		cr_assert_eq(used(sem), 4);
+		cr_assert_eq(weir_sem_release(sem, 4), 0);
+		cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	}
+	cr_assert_eq(used(sem), 0);
+	weir_segment_close(seg);
+}
+
+Test(sem, refuses_what_cannot_be)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	struct weir_sem *other;
+
+	cr_assert_eq(weir_sem_acquire(sem, 0, NULL), -EINVAL);
+	cr_assert_eq(weir_sem_acquire(sem, 5, NULL), -EINVAL);
+	cr_assert_eq(weir_sem_release(sem, 1), -EPERM);
+	cr_assert_eq(weir_sem_release(sem, 0), -EINVAL);
+	cr_assert_eq(weir_sem_open(seg, "t", &WEIR_OPTS(sem), &other), -EINVAL);
+	cr_assert_eq(weir_sem_open(seg, "t", NULL, &other), -ENOENT);
+	cr_assert_eq(weir_sem_open(seg, "a/b", &WEIR_OPTS(sem, .permits = 1), &other), -EINVAL);
+	cr_assert_eq(weir_sem_open(seg, "s", &WEIR_OPTS(sem, .permits = 5), &other), -EEXIST);
+	cr_assert_eq(used(sem), 0);
+	weir_segment_close(seg);
+}
+
+Test(sem, times_out_and_is_cancelled)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 1);
+	struct weir_ctx ctx;
+
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	for (int i = 0; i < 40; i++) {
+		weir_ctx_init(&ctx, NULL, 1 * MS);
+		cr_assert_eq(weir_sem_acquire(sem, 1, &ctx), -ETIMEDOUT);
+	}
+	weir_ctx_init(&ctx, NULL, UINT64_MAX);
+	weir_ctx_cancel(&ctx);
+	cr_assert_eq(weir_sem_acquire(sem, 1, &ctx), -ECANCELED);
+	cr_assert_eq(weir_sem_release(sem, 1), 0);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), 0, "the line must be empty again");
+	weir_segment_close(seg);
+}
+
+static pid_t holder(struct weir_sem *sem, uint32_t weight, volatile int *flag)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (weir_sem_acquire(sem, weight, NULL) != 0)
+			_exit(1);
+		help_say(flag, 1);
+		pause();
+		_exit(0);
+	}
+	help_until(flag, 1);
+	help_say(flag, 0);
+	return pid;
+}
+
+Test(sem, the_dead_give_back_within_100_ms)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	volatile int *flag = help_shared(64);
+	uint64_t worst = 0;
+
+	for (int i = 0; i < 10; i++) {
+		pid_t pid = holder(sem, 4, flag);
+		uint64_t start;
+
+		help_kill(pid);
+		start = weir_now_ns();
+		cr_assert_eq(weir_sem_acquire(sem, 4, NULL), 0);
+		if (weir_now_ns() - start > worst)
+			worst = weir_now_ns() - start;
+		cr_assert_eq(weir_sem_check(sem, NULL), 0);
+		cr_assert_eq(weir_sem_release(sem, 4), 0);
+	}
+	printf("worst %llu us\n", (unsigned long long)worst / 1000);
+	weir_segment_close(seg);
+}
+
+Test(sem, a_stopped_holder_keeps_its_permits)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	volatile int *flag = help_shared(64);
+	pid_t pid = holder(sem, 2, flag);
+	struct weir_ctx ctx;
+
+	kill(pid, SIGSTOP);
+	weir_ctx_init(&ctx, NULL, 200 * MS);
+	cr_assert_eq(weir_sem_acquire(sem, 1, &ctx), -ETIMEDOUT);
+	cr_assert_eq(weir_segment_recover(seg, NULL), 0);
+	cr_assert_eq(used(sem), 2);
+	kill(pid, SIGCONT);
+	help_kill(pid);
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	weir_segment_close(seg);
+}
+
+Test(sem, a_zombie_is_dead)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	volatile int *flag = help_shared(64);
+	pid_t pid = holder(sem, 2, flag);
+
+	kill(pid, SIGKILL); /* Not waited for. */
+	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
+	help_wait(pid);
+	weir_segment_close(seg);
+}
+
+Test(sem, death_shows_although_a_forked_child_keeps_the_descriptor)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	volatile int *flag = help_shared(64);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (weir_sem_acquire(sem, 2, NULL) != 0)
+			_exit(1);
+		/* vfork-like: no atfork handler runs in the grandchild, and it lives on. */
+		if (syscall(57 /* fork */) == 0) {
+			help_say(flag + 1, getpid());
+			pause();
+			_exit(0);
+		}
+		help_say(flag, 1);
+		pause();
+	}
+	help_until(flag, 1);
+	help_until(flag + 1, 1);
+	help_kill(pid);
+	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
+	kill(flag[1], SIGKILL);
+	weir_segment_close(seg);
+}
+
+Test(sem, a_killed_waiter_does_not_stop_the_line)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	volatile int *flag = help_shared(64);
+	struct weir_sem_stat s;
+	pid_t first;
+	pid_t second;
+
+	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
+	first = fork();
+	if (first == 0) {
+		weir_sem_acquire(sem, 2, NULL);
+		_exit(1);
+	}
+	do {
+		weir_sem_stat(sem, &s);
+	} while (s.waiters < 1);
+	second = fork();
+	if (second == 0)
+		_exit(weir_sem_acquire(sem, 1, NULL) != 0);
+	do {
+		weir_sem_stat(sem, &s);
+	} while (s.waiters < 2);
+	help_kill(first);
+	cr_assert_eq(weir_sem_release(sem, 2), 0);
+	cr_assert_eq(help_wait(second), 0);
+	(void)flag;
+	weir_segment_close(seg);
+}
+
+Test(sem, big_requests_are_not_overtaken)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	struct weir_sem_stat s;
+	pid_t pid;
+
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(weir_sem_acquire(sem, 4, NULL) != 0);
+	do {
+		weir_sem_stat(sem, &s);
+	} while (s.waiters < 1);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), -EAGAIN);
+	cr_assert_eq(weir_sem_release(sem, 1), 0);
+	cr_assert_eq(help_wait(pid), 0);
+	weir_segment_close(seg);
+}
+
+Test(sem, many_processes_keep_the_books)
+{
+	enum { PROCS = 6, ROUNDS = 20000 };
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 3);
+	volatile int *inside = help_shared(64);
+	pid_t pids[PROCS];
+
+	for (int i = 0; i < PROCS; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			for (int k = 0; k < ROUNDS; k++) {
+				int w = 1 + (k + i) % 3;
+
+				if (weir_sem_acquire(sem, (uint32_t)w, NULL) != 0)
+					_exit(1);
+				if (__atomic_add_fetch(inside, w, __ATOMIC_SEQ_CST) > 3)
+					_exit(2);
+				__atomic_sub_fetch(inside, w, __ATOMIC_SEQ_CST);
+				if (weir_sem_release(sem, (uint32_t)w) != 0)
+					_exit(3);
+			}
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < PROCS; i++)
+		cr_assert_eq(help_wait(pids[i]), 0);
+	cr_assert_eq(used(sem), 0);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	weir_segment_close(seg);
+}
+
+Test(sem, random_kills_lose_nothing)
+{
+	enum { PROCS = 4, KILLS = 60 };
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 5);
+	pid_t pids[PROCS] = {0};
+	unsigned seed = (unsigned)getpid();
+
+	printf("seed %u\n", seed);
+	srand(seed);
+	for (int k = 0; k < KILLS; k++) {
+		int i = k % PROCS;
+
+		if (pids[i] != 0)
+			help_kill(pids[i]);
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			for (int n = 0;; n++) {
+				uint32_t w = 1 + (uint32_t)((n + i) % 5);
+
+				if (weir_sem_acquire(sem, w, NULL) != 0 ||
+				    weir_sem_release(sem, w) != 0)
+					_exit(1);
+			}
+		}
+		usleep((unsigned)(rand() % 8000));
+	}
+	for (int i = 0; i < PROCS; i++)
+		help_kill(pids[i]);
+	cr_assert_eq(weir_sem_acquire(sem, 5, NULL), 0);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	cr_assert_eq(weir_sem_release(sem, 5), 0);
+	weir_segment_close(seg);
+}
+
+static void *take_two(void *sem)
+{
+	return (void *)(intptr_t)weir_sem_acquire(sem, 2, NULL);
+}
+
+Test(sem, a_thread_that_ends_gives_back)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	pthread_t thread;
+
+	for (int i = 0; i < 5; i++) {
+		pthread_create(&thread, NULL, take_two, sem);
+		pthread_join(thread, NULL);
+		cr_assert_eq(used(sem), 0);
+	}
+	weir_segment_close(seg);
+}
+
+Test(sem, closing_gives_back)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_segment *again;
+	struct weir_sem *sem = open_sem(seg, 2);
+
+	cr_assert_eq(weir_segment_open(help_path, NULL, &again), 0);
+	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
+	weir_segment_close(seg);
+	cr_assert_eq(weir_sem_open(again, "s", NULL, &sem), 0);
+	cr_assert_eq(weir_sem_try_acquire(sem, 2), 0);
+	weir_segment_close(again);
+}
+
+Test(sem, resizing_wakes_and_never_takes_away)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	struct weir_sem_stat s;
+	pid_t pid;
+
+	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(weir_sem_acquire(sem, 2, NULL) != 0);
+	do {
+		weir_sem_stat(sem, &s);
+	} while (s.waiters < 1);
+	cr_assert_eq(weir_sem_resize(sem, 4), 0);
+	cr_assert_eq(help_wait(pid), 0);
+	cr_assert_eq(weir_sem_resize(sem, 1), 0);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), -EAGAIN);
+	cr_assert_eq(weir_sem_release(sem, 2), 0);
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	weir_segment_close(seg);
+}
+
+Test(sem, waiting_in_an_event_loop_leaves_room_to_release)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	struct weir_wait wait;
+
+	for (int i = 0; i < 50; i++) {
+		cr_assert_eq(weir_sem_start(sem, 2), 0);
+		cr_assert_eq(weir_sem_start(sem, 1), -EINPROGRESS);
+		cr_assert_eq(weir_sem_start(sem, 1), -EBUSY);
+		cr_assert_eq(weir_sem_poll(sem, &wait), -EINPROGRESS);
+		if (i % 2 == 0) {
+			cr_assert_eq(weir_sem_release(sem, 1), 0);
+			cr_assert_eq(weir_sem_poll(sem, &wait), 0);
+			cr_assert_eq(weir_sem_release(sem, 2), 0);
+		} else {
+			cr_assert_eq(weir_sem_stop(sem), -ECANCELED);
+			cr_assert_eq(weir_sem_release(sem, 2), 0);
+		}
+		cr_assert_eq(weir_sem_check(sem, NULL), 0);
+		cr_assert_eq(used(sem), 0);
+	}
+	weir_segment_close(seg);
+}
