@@ -33,15 +33,30 @@ static void ack_self(struct weir_sem_lane_shm *lane, uint32_t which, uint64_t se
 	weir_swap_full(&lane->ack[which], (uint32_t)(seq - 1) & 0x3fffffff);
 }
 
-/* --- taking and giving back ---------------------------------------------------------------- */
+/* --- taking and giving back ----------------------------------------------------------------
+ *
+ * Ledger and word have their sequence numbers in the same, top, bits, so one addition steps it and
+ * wraps by itself, and a step's signature is made once.  Measured: worth 3 ns of 18.
+ */
 
-/* Count a success, and remember which request holds the permits. */
-static inline void note_acquire(const struct weir__semv *v, uint32_t self,
-				struct weir_sem_lane_shm *lane)
+#define SEQ_ONE	    (UINT64_C(1) << WEIR_SEM_LANE_LEDGER_SEQ_SHIFT)
+#define SEQ_BITS    (UINT64_MAX << WEIR_SEM_LANE_LEDGER_SEQ_SHIFT)
+#define AUTHOR_BITS ((uint64_t)WEIR_SEM_WORD_AUTHOR_MAX << WEIR_SEM_WORD_AUTHOR_SHIFT)
+#define COUNT_BITS  ((UINT64_C(1) << WEIR_SEM_WORD_AUTHOR_SHIFT) - 1) /* used and wait */
+_Static_assert(WEIR_SEM_LANE_LEDGER_SEQ_SHIFT == 34 && WEIR_SEM_WORD_SEQ_SHIFT == 34 &&
+		       WEIR_SEM_LANE_LEDGER_HOLD_SHIFT == 0 && WEIR_SEM_WORD_USED_SHIFT == 0,
+	       "the arithmetic below needs these places");
+
+static inline uint64_t intent(uint64_t ledger, uint64_t weight, uint64_t op)
 {
-	weir__count(&lane->acquires, 1);
-	/* relaxed: for display. */
-	weir_store_relaxed(&lane->span, weir_load_relaxed(&v->seg->threads[self].span));
+	return ledger + SEQ_ONE + (weight << WEIR_SEM_LANE_LEDGER_AMOUNT_SHIFT) +
+	       (op << WEIR_SEM_LANE_LEDGER_OP_SHIFT);
+}
+
+static inline uint64_t signature(uint32_t self, uint64_t ledger)
+{
+	return (weir__sem_author(self, 0) << WEIR_SEM_WORD_AUTHOR_SHIFT) |
+	       ((ledger + SEQ_ONE) & SEQ_BITS);
 }
 
 static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
@@ -49,42 +64,40 @@ static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
-	uint64_t seq = (weir_sem_lane_ledger_seq(ledger) + 1) & WEIR_SEM_LANE_LEDGER_SEQ_MAX;
-	uint64_t me = weir__sem_author(self, 0);
+	uint64_t sign = signature(self, ledger);
 	/* EDGE sem.word (acquire <- any CAS on it): what the last holder did is visible. */
 	uint64_t word = weir_load_acquire(&v->shm->word);
-	int r = 0;
+	/* relaxed: a resize is seen soon enough. */
+	uint64_t cap = weir_load_relaxed(&v->shm->cap);
+	uint64_t span;
 
-	if (hold + weight > WEIR_SEM_WEIGHT_MAX)
+	if (weir__unlikely(weir_sem_lane_ledger_hold(ledger) + weight > WEIR_SEM_WEIGHT_MAX))
 		return -EOVERFLOW;
-	ack_self(lane, 0, seq);
+	ack_self(lane, 0, weir_sem_word_seq(sign));
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
-	weir_store_release(&lane->ledger,
-			   ledger_make(ledger, hold, weight, WEIR_SEM_LANE_OP_ACQUIRE, seq));
+	weir_store_release(&lane->ledger, intent(ledger, weight, WEIR_SEM_LANE_OP_ACQUIRE));
 	WEIR_CRASH_POINT(sem_acquire_intent);
 	/* Ends: a failed CAS means that somebody else changed the word. */
-	for (;;) {
-		uint64_t used = weir_sem_word_used(word) + weight;
-
-		/* relaxed: a resize is seen soon enough. */
-		if (weir_sem_word_wait(word) || used > weir_load_relaxed(&v->shm->cap)) {
-			r = -EAGAIN;
-			break;
+	do {
+		/* With the wait bit set this sum is above every cap. */
+		if (weir__unlikely((word & COUNT_BITS) + weight > cap)) {
+			/* EDGE sem.ledger (release -> weir__sem_recover): the step is used up. */
+			weir_store_release(&lane->ledger, ledger + SEQ_ONE);
+			return -EAGAIN;
 		}
-		if (weir_sem_word_author(word) != me)
+		if ((word ^ sign) & AUTHOR_BITS)
 			weir__sem_ack(v, word);
 		/* EDGE sem.word (full -> any load of it): used,a,k -> used+n,me,seq */
-		if (weir_cas_full(&v->shm->word, &word, weir__sem_sign(word, used, me, seq)))
-			break;
-	}
+	} while (!weir_cas_full(&v->shm->word, &word, ((word & COUNT_BITS) + weight) | sign));
 	WEIR_CRASH_POINT(sem_acquire_applied);
 	/* EDGE sem.ledger (release -> weir__sem_recover): the new holding, after the CAS. */
-	weir_store_release(&lane->ledger, ledger_make(ledger, r == 0 ? hold + weight : hold, 0,
-						      WEIR_SEM_LANE_OP_NONE, seq));
-	if (r == 0)
-		note_acquire(v, self, lane);
-	return r;
+	weir_store_release(&lane->ledger, ledger + SEQ_ONE + weight);
+	weir__count(&lane->acquires, 1);
+	/* relaxed: for display; which request holds the permits. */
+	span = weir_load_relaxed(&v->seg->threads[self].span);
+	if (weir__unlikely(span != 0))
+		weir_store_relaxed(&lane->span, span);
+	return 0;
 }
 
 static int give(const struct weir__semv *v, uint32_t self, uint32_t weight)
@@ -92,40 +105,33 @@ static int give(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
-	uint64_t seq = (weir_sem_lane_ledger_seq(ledger) + 1) & WEIR_SEM_LANE_LEDGER_SEQ_MAX;
-	uint64_t me = weir__sem_author(self, 0);
+	uint64_t sign = signature(self, ledger);
 	/* EDGE sem.word (acquire <- any CAS on it) */
 	uint64_t word = weir_load_acquire(&v->shm->word);
-	int r = 0;
 
-	if (hold < weight)
+	if (weir__unlikely(weir_sem_lane_ledger_hold(ledger) < weight))
 		return -EPERM;
-	ack_self(lane, 0, seq);
+	ack_self(lane, 0, weir_sem_word_seq(sign));
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
-	weir_store_release(&lane->ledger,
-			   ledger_make(ledger, hold, weight, WEIR_SEM_LANE_OP_RELEASE, seq));
+	weir_store_release(&lane->ledger, intent(ledger, weight, WEIR_SEM_LANE_OP_RELEASE));
 	WEIR_CRASH_POINT(sem_release_intent);
 	/* Ends: a failed CAS means that somebody else changed the word. */
-	for (;;) {
-		if (weir_sem_word_used(word) < weight) {
-			r = -EBADMSG;
-			break;
+	do {
+		if (weir__unlikely(weir_sem_word_used(word) < weight)) { /* Scribbled on. */
+			/* EDGE sem.ledger (release -> weir__sem_recover): the step is used up. */
+			weir_store_release(&lane->ledger, ledger + SEQ_ONE);
+			return -EBADMSG;
 		}
-		if (weir_sem_word_author(word) != me)
+		if ((word ^ sign) & AUTHOR_BITS)
 			weir__sem_ack(v, word);
 		/* EDGE sem.word (full -> any load of it): used,a,k -> used-n,me,seq */
-		if (weir_cas_full(&v->shm->word, &word,
-				  weir__sem_sign(word, weir_sem_word_used(word) - weight, me, seq)))
-			break;
-	}
+	} while (!weir_cas_full(&v->shm->word, &word, ((word & COUNT_BITS) - weight) | sign));
 	WEIR_CRASH_POINT(sem_release_applied);
 	/* EDGE sem.ledger (release -> weir__sem_recover): the new holding, after the CAS. */
-	weir_store_release(&lane->ledger, ledger_make(ledger, r == 0 ? hold - weight : hold, 0,
-						      WEIR_SEM_LANE_OP_NONE, seq));
+	weir_store_release(&lane->ledger, ledger + SEQ_ONE - weight);
 	if (weir__unlikely(weir_sem_word_wait(word)))
 		weir__sem_grant(v);
-	return r;
+	return 0;
 }
 
 /* --- waiting ------------------------------------------------------------------------------- */
@@ -188,7 +194,9 @@ static void absorb(const struct weir__semv *v, uint32_t self, uint64_t cell)
 	weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
 	weir__count(&lane->waits, 1);
 	weir__count(&lane->wait_ns, waited);
-	note_acquire(v, self, lane);
+	weir__count(&lane->acquires, 1);
+	/* relaxed: for display. */
+	weir_store_relaxed(&lane->span, weir_load_relaxed(&v->seg->threads[self].span));
 	weir__self_waits(v->seg, self, NULL, 0);
 }
 
@@ -330,29 +338,43 @@ static int ready(const struct weir_sem *sem)
 
 int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)
 {
-	int r = check_weight(sem, weight);
 	int self = weir__self(sem->v.seg);
+	int r;
 
-	if (weir__unlikely(r < 0 || self < 0))
-		return r < 0 ? r : self;
-	return take(&sem->v, (uint32_t)self, weight);
+	if (weir__unlikely(self < 0))
+		return self;
+	if (weir__unlikely(weight - 1 >= WEIR_SEM_WEIGHT_MAX))
+		return -EINVAL;
+	r = take(&sem->v, (uint32_t)self, weight);
+	return weir__unlikely(r == -EAGAIN) && check_weight(sem, weight) < 0 ? -EINVAL : r;
 }
 
-int weir_sem_acquire(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx)
+/* Not enough permits at once: wait for them. */
+static int acquire_slow(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx)
 {
 	int r = check_weight(sem, weight);
 	int self = ready(sem);
 
-	if (weir__unlikely(r < 0 || self < 0))
+	if (r < 0 || self < 0)
 		return r < 0 ? r : self;
-	r = take(&sem->v, (uint32_t)self, weight);
-	if (weir__likely(r != -EAGAIN))
-		return r;
 	r = weir_ctx_err(ctx);
 	if (r < 0)
 		return r;
 	r = start(&sem->v, (uint32_t)self, weight);
 	return r == -EINPROGRESS ? block(&sem->v, (uint32_t)self, ctx) : r;
+}
+
+int weir_sem_acquire(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx)
+{
+	int self = weir__self(sem->v.seg);
+	int r;
+
+	if (weir__unlikely(self < 0))
+		return self;
+	if (weir__unlikely(weight - 1 >= WEIR_SEM_WEIGHT_MAX))
+		return -EINVAL;
+	r = take(&sem->v, (uint32_t)self, weight);
+	return weir__likely(r != -EAGAIN) ? r : acquire_slow(sem, weight, ctx);
 }
 
 int weir_sem_release(struct weir_sem *sem, uint32_t weight)
@@ -361,7 +383,7 @@ int weir_sem_release(struct weir_sem *sem, uint32_t weight)
 
 	if (weir__unlikely(self < 0))
 		return self;
-	if (weir__unlikely(weight == 0 || weight > WEIR_SEM_WEIGHT_MAX))
+	if (weir__unlikely(weight - 1 >= WEIR_SEM_WEIGHT_MAX))
 		return -EINVAL;
 	return give(&sem->v, (uint32_t)self, weight);
 }

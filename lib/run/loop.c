@@ -348,11 +348,13 @@ static int loop_ring_init(struct weir_loop *loop, unsigned int entries)
 
 int weir_loop_create(const struct weir_loop_opts *opts, struct weir_loop **ret_loop)
 {
-	const struct weir_loop_opts own = opts ? *opts : WEIR_OPTS(loop);
+	const struct weir_loop_opts defaults = WEIR_OPTS(loop);
 	struct weir_loop *loop;
 	int r;
 
-	if (own.size != sizeof(own) || (own.flags & ~(uint32_t)WEIR_LOOP_NO_FUTEX))
+	if (!opts)
+		opts = &defaults;
+	if (opts->size != sizeof(*opts) || (opts->flags & ~(uint32_t)WEIR_LOOP_NO_FUTEX))
 		return -EINVAL;
 	loop = calloc(1, sizeof(*loop));
 	if (!loop)
@@ -363,12 +365,12 @@ int weir_loop_create(const struct weir_loop_opts *opts, struct weir_loop **ret_l
 		r = -errno;
 		goto out_free;
 	}
-	r = loop_ring_init(loop, own.entries ? own.entries : LOOP_ENTRIES);
+	r = loop_ring_init(loop, opts->entries ? opts->entries : LOOP_ENTRIES);
 	if (r < 0)
 		goto out_eventfd;
 	/* A child that touches the loop had better crash than write into our ring. */
 	(void)io_uring_ring_dontfork(&loop->ring);
-	loop->futex = !(own.flags & WEIR_LOOP_NO_FUTEX) && weir__loop_futex_supported(&loop->ring);
+	loop->futex = !(opts->flags & WEIR_LOOP_NO_FUTEX) && weir__loop_futex_supported(&loop->ring);
 	*ret_loop = loop;
 	return 0;
 

@@ -198,3 +198,41 @@ Test(stage, what_a_dead_stage_was_at_is_done_by_the_next)
 	weir_queue_close(out);
 	place_close(&place);
 }
+
+/* Takes the only message, says so, and dies once the stage must have seen the end of `in`. */
+static int take_and_die_later(struct place *place, int tell)
+{
+	struct weir_msg msg;
+
+	if (weir_queue_take(place->queue, &msg, NULL) < 0 || write(tell, "", 1) != 1)
+		return 1;
+	nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+	return raise(SIGKILL);
+}
+
+Test(stage, a_message_in_the_hands_of_a_colleague_is_not_the_end)
+{
+	struct work work = {0};
+	struct weir_queue *out;
+	struct child child;
+	struct place place;
+	uint32_t bytes;
+	int number = 2;
+
+	place_open(&place);
+	out = queue_out(&place);
+	cr_assert_eq(weir_queue_try_send(place.queue, &number, sizeof(number)), 0);
+	cr_assert_eq(weir_queue_shutdown(place.queue), 0);
+	child_start(&child, take_and_die_later, &place);
+	child_hear(&child);
+	cr_assert_eq(weir_stage_run(&WEIR_OPTS(stage, .in = place.queue, .out = out,
+					       .fn = double_even, .user = &work),
+				    NULL),
+		     0);
+	cr_assert_eq(work.seen, 1);
+	cr_assert_eq(weir_queue_recv(out, &number, sizeof(number), &bytes, NULL), 0);
+	cr_assert_eq(number, 4);
+	child_end(&child, SIGKILL);
+	weir_queue_close(out);
+	place_close(&place);
+}
