@@ -224,8 +224,9 @@ static void window_sum(const struct weir_breaker *breaker, uint64_t gen, uint64_
 
 	for (uint32_t i = 0; i < high; i++) {
 		for (uint32_t b = 0; b < WEIR__BREAKER_BUCKETS; b++) {
-			/* relaxed: one word that means itself; a result that comes in meanwhile
-			 * is summed by its author. */
+			/* EDGE breaker_lane.bucket (fence of judge <- fence of judge): relaxed, one
+			 * word that means itself; a result that comes in meanwhile is summed by
+			 * its author. */
 			bucket = weir_load_relaxed(&breaker->lanes[i].bucket[b]);
 			if (!weir__breaker_counts(bucket, gen, epoch))
 				continue;

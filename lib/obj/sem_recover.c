@@ -64,18 +64,19 @@ static bool recover_ledger(const struct weir__victim *victim, const struct weir_
 	switch (weir_sem_lane_ledger_op(ledger)) {
 	case WEIR_SEM_LANE_OP_ACQUIRE:
 		next = ledger_done(ledger,
-				   took_effect(v, victim->thread, seq) ? hold + amount : hold);
+				   took_effect(v, victim->thread, seq) ? hold : hold - amount);
 		break;
 	case WEIR_SEM_LANE_OP_RELEASE:
 		if (!finish_release(victim, v, amount, seq))
 			return true;
 		WEIR_CRASH_POINT(sem_recover_released);
-		next = ledger_done(ledger, hold >= amount ? hold - amount : 0);
+		next = ledger_done(ledger, hold);
 		break;
 	default:
 		if (hold == 0)
 			return true;
-		next = weir_sem_lane_ledger_set_amount(ledger, hold);
+		next = weir_sem_lane_ledger_set_hold(ledger, 0);
+		next = weir_sem_lane_ledger_set_amount(next, hold);
 		next = weir_sem_lane_ledger_set_op(next, WEIR_SEM_LANE_OP_RELEASE);
 		next = weir_sem_lane_ledger_set_seq(next, seq + 1);
 	}

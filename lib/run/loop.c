@@ -370,7 +370,8 @@ int weir_loop_create(const struct weir_loop_opts *opts, struct weir_loop **ret_l
 		goto out_eventfd;
 	/* A child that touches the loop had better crash than write into our ring. */
 	(void)io_uring_ring_dontfork(&loop->ring);
-	loop->futex = !(opts->flags & WEIR_LOOP_NO_FUTEX) && weir__loop_futex_supported(&loop->ring);
+	loop->futex =
+		!(opts->flags & WEIR_LOOP_NO_FUTEX) && weir__loop_futex_supported(&loop->ring);
 	*ret_loop = loop;
 	return 0;
 

@@ -303,6 +303,7 @@ int weir__self_slow(struct weir_segment *seg)
 		slot = (int)j->slot;
 		weir__self_cache.token = *seg->token;
 		weir__self_cache.slot = j->slot;
+		weir__self_cache.thread = &seg->threads[j->slot];
 	}
 	pthread_mutex_unlock(&seg->lock);
 	return slot;

@@ -56,14 +56,23 @@ struct weir_segment {
 struct weir__self {
 	uint64_t token;
 	uint32_t slot;
+	const struct weir_thread_shm *thread; /* the slot itself */
 };
 extern __thread struct weir__self weir__self_cache;
 int weir__self_slow(struct weir_segment *seg);
 
+/* True if weir__self_cache.slot is the caller's slot in this segment. */
+static inline bool weir__self_known(const struct weir_segment *seg)
+{
+	uint64_t token = weir__self_cache.token;
+
+	return token == *seg->token && token != 0;
+}
+
 /* Thread slot of the caller, joining if need be; -EUSERS when the table is full. */
 static inline int weir__self(struct weir_segment *seg)
 {
-	if (weir__likely(weir__self_cache.token == *seg->token && weir__self_cache.token != 0))
+	if (weir__likely(weir__self_known(seg)))
 		return (int)weir__self_cache.slot;
 	return weir__self_slow(seg);
 }
