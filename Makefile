@@ -95,10 +95,16 @@ $(BUILD)/weir: $(TOOL_OBJ) $(BUILD)/libweir.a
 $(EXAMPLES): $(BUILD)/example-%: $$(wildcard examples/%/*.c examples/%/*.h) $(BUILD)/libweir-run.a $(BUILD)/libweir.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(BASE) -MF $@.d -o $@ $(filter %.c %.a,$^) -luring -lhttp_parser -pthread
+# What the compiler makes of the layouts, for a test that reads it with libbpf.
+$(BUILD)/gen/btf.o: $(BUILD)/gen/.stamp
+	$(Q)for h in $(patsubst shm-layouts/%.json,%,$(LAYOUTS)); do \
+		echo "#include <weir/shm/$$h.h>"; echo "struct weir_$${h}_shm v_$$h;"; done | \
+		gcc -D__bpf__ -gbtf -c -x c -Ilib/include -I$(BUILD)/gen -o $@ -
+$(BUILD)/unit/test_layout: $(BUILD)/gen/btf.o
 $(BUILD)/unit/%: tests/unit/%.c $(wildcard tests/*.h) $(BUILD)/libweir-run.a $(BUILD)/libweir.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(CPPFLAGS) -Itests $(BASE) -MF $@.d -o $@ $< $(BUILD)/libweir-run.a $(BUILD)/libweir.a -luring -lcriterion -lbpf -pthread
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(BASE) -MF $@.d -DBTF_OBJECT='"$(BUILD)/gen/btf.o"' -o $@ $< $(BUILD)/libweir-run.a $(BUILD)/libweir.a -luring -lcriterion -lbpf -pthread
 $(BUILD)/regress/%: tests/regress/%.c $(wildcard tests/*.h) $(BUILD)/libweir.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)

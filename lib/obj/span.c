@@ -19,7 +19,7 @@
 
 #include "obj/obj.h"
 
-#define SLOTS_DEFAULT 256u
+#define SLOTS_DEFAULT 64u
 #define SLOTS_MAX 65536u
 
 struct weir_spans {

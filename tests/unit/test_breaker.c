@@ -316,6 +316,10 @@ Test(breaker, drops_results_of_an_older_period)
 	cr_assert_eq(stat.mode, WEIR_BREAKER_CLOSED);
 	cr_assert_eq(stat.window_calls, 0);
 	cr_assert_eq(stat.calls, 1);
+	/* Nor does it push aside what this period has counted. */
+	cr_assert_eq(call_once(0), 0);
+	cr_assert_eq(weir_breaker_done(breaker, &old, 0), 0);
+	cr_assert_eq(stat_now().window_calls, 1);
 	cr_assert_eq(call_once(1), 0);
 	cr_assert_eq(stat_now().mode, WEIR_BREAKER_OPEN);
 }

@@ -189,7 +189,7 @@ static void record_for_ever(struct help_board *board, int index)
 		if (weir_span_begin(spans, NULL, "busy", WEIR_SPAN_KIND_INTERNAL, &span) < 0)
 			_exit(1);
 		span.value = k;
-		span.wait_ns = ~k;
+		memcpy(span.name, &k, sizeof(k)); /* stored early; value comes last */
 		weir_span_end(spans, &span);
 		weir_store_full(&board->score[0], k + 1);
 	}
@@ -202,7 +202,7 @@ static bool read_whole(struct weir_span_shm *r, uint64_t k, uint64_t *ret_value,
 	if (weir_load_acquire(&r->seq) != 2 * k + 2)
 		return false;
 	*ret_value = weir_load_relaxed(&r->value);
-	*ret_check = weir_load_relaxed(&r->wait_ns);
+	*ret_check = weir_load_relaxed(&r->name[0]);
 	weir_fence_acquire();
 	return weir_load_relaxed(&r->seq) == 2 * k + 2;
 }
@@ -217,16 +217,17 @@ Test(span, a_reader_never_sees_half_a_record_and_the_dead_leave_at_most_one)
 	uint64_t n;
 	pid_t pid;
 
-	make(16);
+	make(2);
+	pin(1);
 	pid = child_start(record_for_ever, board, 0);
 	board_release(board, 1, 1);
-	while (whole < 20000) {
+	while (whole < 200000) {
 		n = weir_load_acquire(&ring(slot)->recorded);
-		for (uint64_t k = n > 16 ? n - 16 : 0; k < n; k++) {
+		for (uint64_t k = n > 2 ? n - 2 : 0; k < n; k++) {
 			if (!read_whole(record(slot, k), k, &value, &check))
 				continue;
 			cr_assert_eq(value, k);
-			cr_assert_eq(check, ~k);
+			cr_assert_eq(check, k);
 			whole++;
 		}
 	}
@@ -234,7 +235,7 @@ Test(span, a_reader_never_sees_half_a_record_and_the_dead_leave_at_most_one)
 	n = weir_load_acquire(&ring(slot)->recorded);
 	cr_assert_geq(n, weir_load_full(&board->score[0]));
 	whole = 0;
-	for (uint64_t k = n - 16; k < n; k++)
+	for (uint64_t k = n - 2; k < n; k++)
 		whole += read_whole(record(slot, k), k, &value, &check);
-	cr_assert_geq(whole, 15);
+	cr_assert_geq(whole, 1);
 }

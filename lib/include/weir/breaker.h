@@ -41,6 +41,7 @@ WEIR_API int weir_breaker_close(struct weir_breaker *breaker);
 /*
  * May a call be made?  0: yes, and weir_breaker_done() must follow; -EAGAIN: no, *ret_retry_ns (or
  * NULL) says how long until it is worth asking.
+ * Returns  also -EUSERS: a probe needs a thread slot; -EBADMSG: no such state.
  * Progress wait-free when closed (one load), lock-free otherwise.  No system call.
  * Crash    a probe whose process dies counts as failed; a half-open period that hears nothing ends
  *          by its deadline.

@@ -26,7 +26,7 @@ struct weir_verdict {
 
 /* Get limiter `name`, creating it exactly once; see weir_sem_open() for the errors.
  * -EINVAL also for a rate that cannot be counted: more than 16 tokens per ns, or a burst that takes
- * longer than 100 years to refill. */
+ * longer than about 9 years to refill (keyed: 2^38 ticks of a thousandth of a token's time). */
 WEIR_API int weir_limiter_open(struct weir_segment *seg, const char *name,
 			       const struct weir_limiter_opts *opts,
 			       struct weir_limiter **ret_limiter);

@@ -10,7 +10,7 @@ struct weir_spans;
 
 struct weir_spans_opts {
 	size_t size;
-	uint32_t slots; /* records per thread, rounded up to a power of two; 0: 256 */
+	uint32_t slots; /* records per thread, rounded up to a power of two; 0: 64 */
 };
 
 /* A span being measured; lives in the caller's memory. */
@@ -36,12 +36,13 @@ WEIR_API int weir_spans_close(struct weir_spans *spans);
 
 /* Begin a span below `parent` (NULL, or all-zero trace id: a new trace).  kind: enum
  * weir_span_kind of the layouts (1 internal ... 5 consumer).  The name is cut at 23 characters.
- * Becomes the thread's current span.  Wait-free. */
+ * Becomes the thread's current span.  0, -EINVAL unknown kind, -EUSERS.
+ * Wait-free. */
 WEIR_API int weir_span_begin(struct weir_spans *spans, const struct weir_trace *parent,
 			     const char *name, uint32_t kind, struct weir_span *ret_span);
 
 /* End it now and record it: one slot of the thread's ring, the oldest is overwritten.  Wait-free.
- * Crash  leaves one record that readers see as torn and skip. */
+ * 0, -EUSERS.  Crash  leaves one record that readers see as torn and skip. */
 WEIR_API int weir_span_end(struct weir_spans *spans, struct weir_span *span);
 
 #endif
