@@ -48,29 +48,37 @@ static void ack_self(struct weir_sem_lane_shm *lane, uint32_t which, uint64_t se
  * wraps by itself, and a step's signature is made once.  Measured: worth 3 ns of 18.
  */
 
-#define SEQ_ONE	    (UINT64_C(1) << WEIR_SEM_LANE_LEDGER_SEQ_SHIFT)
-#define SEQ_BITS    (UINT64_MAX << WEIR_SEM_LANE_LEDGER_SEQ_SHIFT)
-#define AUTHOR_BITS ((uint64_t)WEIR_SEM_WORD_AUTHOR_MAX << WEIR_SEM_WORD_AUTHOR_SHIFT)
-#define COUNT_BITS  ((UINT64_C(1) << WEIR_SEM_WORD_AUTHOR_SHIFT) - 1) /* used and wait */
+#define COUNT_BITS ((UINT64_C(1) << WEIR_SEM_WORD_AUTHOR_SHIFT) - 1) /* used and wait */
+#define MARK_SHIFT WEIR_SEM_LANE_LEDGER_ABSORBED_SHIFT
+#define STEP_ONE   (UINT64_C(1) << (WEIR_SEM_LANE_LEDGER_SEQ_SHIFT - MARK_SHIFT))
 _Static_assert(WEIR_SEM_LANE_LEDGER_SEQ_SHIFT == 34 && WEIR_SEM_WORD_SEQ_SHIFT == 34 &&
+		       WEIR_SEM_WORD_AUTHOR_SHIFT == 21 && MARK_SHIFT == 30 &&
 		       WEIR_SEM_LANE_LEDGER_HOLD_SHIFT == 0 && WEIR_SEM_WORD_USED_SHIFT == 0,
 	       "the arithmetic below needs these places");
 
-#define KEEP_BITS   \
-	(SEQ_BITS | \
-	 ((uint64_t)WEIR_SEM_LANE_LEDGER_ABSORBED_MAX << WEIR_SEM_LANE_LEDGER_ABSORBED_SHIFT))
-
-/* The next step: its number, what it moves, and what we hold once it has taken effect. */
-static inline uint64_t intent(uint64_t ledger, uint64_t hold, uint64_t weight, uint64_t op)
+/* The next step's number, with the mark of the last absorbed grant below it: {seq:30, mark:4}. */
+static inline uint64_t next_step(uint64_t ledger)
 {
-	return ((ledger & KEEP_BITS) + SEQ_ONE) | hold |
-	       weight << WEIR_SEM_LANE_LEDGER_AMOUNT_SHIFT | op << WEIR_SEM_LANE_LEDGER_OP_SHIFT;
+	return (ledger >> MARK_SHIFT) + STEP_ONE;
 }
 
-static inline uint64_t signature(uint32_t self, uint64_t ledger)
+/* The ledger for it: what it moves, and what we hold once it has taken effect. */
+static inline uint64_t intent(uint64_t step, uint64_t hold, uint64_t weight, uint64_t op)
 {
-	return (weir__sem_author(self, 0) << WEIR_SEM_WORD_AUTHOR_SHIFT) |
-	       ((ledger + SEQ_ONE) & SEQ_BITS);
+	return step << MARK_SHIFT | hold | weight << WEIR_SEM_LANE_LEDGER_AMOUNT_SHIFT |
+	       op << WEIR_SEM_LANE_LEDGER_OP_SHIFT;
+}
+
+/* Our signature under it, in the upper bits of the word. */
+static inline uint64_t signature(uint32_t self, uint64_t step)
+{
+	return ((step >> 4) << 13 | weir__sem_author(self, 0)) << WEIR_SEM_WORD_AUTHOR_SHIFT;
+}
+
+/* Whoever signed last was not us: he has to be told before his signature goes. */
+static inline bool by_another(uint64_t word, uint32_t self)
+{
+	return (uint32_t)weir_sem_word_author(word) != (uint32_t)weir__sem_author(self, 0);
 }
 
 /* Count a success and remember which request holds the permits. */
@@ -84,80 +92,87 @@ __attribute__((always_inline)) static inline void note_acquire(struct weir_sem_l
 		weir_store_relaxed(&lane->span, span); /* relaxed: for display. */
 }
 
-/* The intent did not come true: its number is used up, `hold` as it was. */
-__attribute__((noinline, cold)) static bool undo(struct weir_sem_lane_shm *lane, uint64_t change)
-{
-	/* relaxed: only we write it. */
-	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-
-	/* EDGE sem.ledger (release -> weir__sem_recover) */
-	weir_store_release(&lane->ledger,
-			   closed(ledger, weir_sem_lane_ledger_hold(ledger) - change));
-	return false;
-}
-
 /*
  * One step in the usual case: the last step on the word was ours too, and nothing is in the way.
- * False: nothing was changed, use the general one.  All inline, so that no register has to be saved
- * on the way: each push would be one more store that the CAS has to wait for (3 ns a pair).
+ * Inline, and what comes after a failure is a tail call, so that no register has to be saved: each
+ * push would be one more store that the CAS has to wait for (measured: 3 ns a pair).
  */
-__attribute__((always_inline)) static inline bool step_fast(const struct weir__semv *v,
-							    struct weir_sem_lane_shm *lane,
-							    uint64_t word, uint64_t next,
-							    uint64_t open, uint64_t change)
+enum fast {
+	DONE,
+	UNUSUAL, /* nothing was changed: use the general one */
+	LOST,	 /* somebody else changed the word: undo the intent, then the general one */
+};
+
+/* The intent did not come true: its number is used up, the holding as before. */
+static void undo(const struct weir__semv *v)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[weir__self_cache.slot];
+	/* relaxed: only we write it. */
+	uint64_t ledger = weir_load_relaxed(&lane->ledger);
+	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
+	uint64_t amount = weir_sem_lane_ledger_amount(ledger);
+	bool taken = weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_ACQUIRE;
+
+	/* EDGE sem.ledger (release -> weir__sem_recover) */
+	weir_store_release(&lane->ledger, closed(ledger, taken ? hold - amount : hold + amount));
+}
+
+__attribute__((always_inline)) static inline enum fast step_fast(const struct weir__semv *v,
+								 struct weir_sem_lane_shm *lane,
+								 uint64_t word, uint64_t next,
+								 uint64_t open)
 {
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
 	weir_store_release(&lane->ledger, open);
-	/* EDGE sem.word (full -> any load of it): used,me,k -> used+change,me,k+1 */
-	if (weir__likely(weir_cas_full(&v->shm->word, &word, next)))
-		return true;
-	return undo(lane, change);
+	/* EDGE sem.word (full -> any load of it): used,me,k -> used+-n,me,k+1 */
+	return weir__likely(weir_cas_full(&v->shm->word, &word, next)) ? DONE : LOST;
 }
 
-/* Not the usual case: another author, or time to acknowledge ourselves. */
-static inline bool unusual(uint64_t word, uint64_t sign)
+/* Not the usual case: another author, or time to acknowledge ourselves (see ack_self). */
+static inline bool unusual(uint64_t word, uint32_t self, uint64_t step)
 {
-	return ((word ^ sign) & AUTHOR_BITS) || (weir_sem_word_seq(sign) & ACK_SELF_MASK) == 0;
+	return by_another(word, self) || ((uint32_t)step & (uint32_t)(ACK_SELF_MASK << 4)) == 0;
 }
 
-__attribute__((always_inline)) static inline bool take_fast(const struct weir__semv *v,
-							    uint32_t self, uint64_t weight)
+__attribute__((always_inline)) static inline enum fast take_fast(const struct weir__semv *v,
+								 uint32_t self, uint64_t weight)
 {
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t sign = signature(self, ledger);
+	uint64_t step = next_step(ledger);
+	uint64_t sign = signature(self, step);
 	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
 	/* EDGE sem.word (acquire <- any CAS on it): what the last holder did is visible. */
 	uint64_t word = weir_load_acquire(&v->shm->word);
 	uint64_t used = (word & COUNT_BITS) + weight; /* above every cap if somebody waits */
 
 	/* relaxed: a resize is seen soon enough. */
-	if (weir__unlikely(unusual(word, sign) || used > weir_load_relaxed(&v->shm->cap) ||
+	if (weir__unlikely(unusual(word, self, step) || used > weir_load_relaxed(&v->shm->cap) ||
 			   hold + weight > WEIR_SEM_WEIGHT_MAX))
-		return false;
+		return UNUSUAL;
 	return step_fast(v, lane, word, used | sign,
-			 intent(ledger, hold + weight, weight, WEIR_SEM_LANE_OP_ACQUIRE), weight);
+			 intent(step, hold + weight, weight, WEIR_SEM_LANE_OP_ACQUIRE));
 }
 
-__attribute__((always_inline)) static inline bool give_fast(const struct weir__semv *v,
-							    uint32_t self, uint64_t weight)
+__attribute__((always_inline)) static inline enum fast give_fast(const struct weir__semv *v,
+								 uint32_t self, uint64_t weight)
 {
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t sign = signature(self, ledger);
+	uint64_t step = next_step(ledger);
+	uint64_t sign = signature(self, step);
 	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
 	/* EDGE sem.word (acquire <- any CAS on it): the signature we are about to replace. */
 	uint64_t word = weir_load_acquire(&v->shm->word);
 
 	/* Somebody waits, or the word was scribbled on: for the general one. */
-	if (weir__unlikely(unusual(word, sign) || hold < weight || weir_sem_word_wait(word) ||
+	if (weir__unlikely(unusual(word, self, step) || hold < weight || weir_sem_word_wait(word) ||
 			   weir_sem_word_used(word) < weight))
-		return false;
+		return UNUSUAL;
 	return step_fast(v, lane, word, ((word & COUNT_BITS) - weight) | sign,
-			 intent(ledger, hold - weight, weight, WEIR_SEM_LANE_OP_RELEASE),
-			 0 - weight);
+			 intent(step, hold - weight, weight, WEIR_SEM_LANE_OP_RELEASE));
 }
 
 static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
@@ -165,7 +180,8 @@ static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t sign = signature(self, ledger);
+	uint64_t step = next_step(ledger);
+	uint64_t sign = signature(self, step);
 	/* EDGE sem.word (acquire <- any CAS on it): what the last holder did is visible. */
 	uint64_t word = weir_load_acquire(&v->shm->word);
 	/* relaxed: a resize is seen soon enough. */
@@ -174,20 +190,20 @@ static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
 
 	if (weir__unlikely(hold + weight > WEIR_SEM_WEIGHT_MAX))
 		return -EOVERFLOW;
-	ack_self(lane, 0, weir_sem_word_seq(sign));
+	ack_self(lane, 0, step >> 4);
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
 	weir_store_release(&lane->ledger,
-			   intent(ledger, hold + weight, weight, WEIR_SEM_LANE_OP_ACQUIRE));
+			   intent(step, hold + weight, weight, WEIR_SEM_LANE_OP_ACQUIRE));
 	WEIR_CRASH_POINT(sem_acquire_intent);
 	/* Ends: a failed CAS means that somebody else changed the word. */
 	do {
 		/* With the wait bit set this sum is above every cap. */
 		if (weir__unlikely((word & COUNT_BITS) + weight > cap)) {
 			/* EDGE sem.ledger (release -> weir__sem_recover): the step is used up. */
-			weir_store_release(&lane->ledger, intent(ledger, hold, 0, 0));
+			weir_store_release(&lane->ledger, intent(step, hold, 0, 0));
 			return -EAGAIN;
 		}
-		if ((word ^ sign) & AUTHOR_BITS)
+		if (by_another(word, self))
 			weir__sem_ack(v, word);
 		/* EDGE sem.word (full -> any load of it): used,a,k -> used+n,me,seq */
 	} while (!weir_cas_full(&v->shm->word, &word, ((word & COUNT_BITS) + weight) | sign));
@@ -201,26 +217,27 @@ static int give(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t sign = signature(self, ledger);
+	uint64_t step = next_step(ledger);
+	uint64_t sign = signature(self, step);
 	/* EDGE sem.word (acquire <- any CAS on it) */
 	uint64_t word = weir_load_acquire(&v->shm->word);
 	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
 
 	if (weir__unlikely(hold < weight))
 		return -EPERM;
-	ack_self(lane, 0, weir_sem_word_seq(sign));
+	ack_self(lane, 0, step >> 4);
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
 	weir_store_release(&lane->ledger,
-			   intent(ledger, hold - weight, weight, WEIR_SEM_LANE_OP_RELEASE));
+			   intent(step, hold - weight, weight, WEIR_SEM_LANE_OP_RELEASE));
 	WEIR_CRASH_POINT(sem_release_intent);
 	/* Ends: a failed CAS means that somebody else changed the word. */
 	do {
 		if (weir__unlikely(weir_sem_word_used(word) < weight)) { /* Scribbled on. */
 			/* EDGE sem.ledger (release -> weir__sem_recover): the step is used up. */
-			weir_store_release(&lane->ledger, intent(ledger, hold, 0, 0));
+			weir_store_release(&lane->ledger, intent(step, hold, 0, 0));
 			return -EBADMSG;
 		}
-		if ((word ^ sign) & AUTHOR_BITS)
+		if (by_another(word, self))
 			weir__sem_ack(v, word);
 		/* EDGE sem.word (full -> any load of it): used,a,k -> used-n,me,seq */
 	} while (!weir_cas_full(&v->shm->word, &word, ((word & COUNT_BITS) - weight) | sign));
@@ -430,24 +447,28 @@ static int ready(const struct weir_sem *sem)
 	return self;
 }
 
-__attribute__((always_inline)) static inline bool acquire_fast(const struct weir_sem *sem,
-							       uint32_t weight)
+__attribute__((always_inline)) static inline enum fast acquire_fast(const struct weir_sem *sem,
+								    uint32_t weight)
 {
 	const struct weir__semv *v = &sem->v;
-	uint32_t self = weir__self_cache.slot;
+	enum fast fast;
 
-	if (weir__unlikely(!weir__self_known(v->seg) || weight - 1 >= WEIR_SEM_WEIGHT_MAX ||
-			   !take_fast(v, self, weight)))
-		return false;
-	note_acquire(&v->lanes[weir__self_cache.slot]);
-	return true;
+	if (weir__unlikely(!weir__self_known(v->seg) || weight - 1 >= WEIR_SEM_WEIGHT_MAX))
+		return UNUSUAL;
+	fast = take_fast(v, weir__self_cache.slot, weight);
+	if (weir__likely(fast == DONE))
+		note_acquire(&v->lanes[weir__self_cache.slot]);
+	return fast;
 }
 
-__attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint32_t weight)
+__attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint32_t weight,
+						     enum fast fast)
 {
 	int self = weir__self(sem->v.seg);
 	int r;
 
+	if (fast == LOST)
+		undo(&sem->v);
 	if (self < 0)
 		return self;
 	if (weight - 1 >= WEIR_SEM_WEIGHT_MAX)
@@ -458,15 +479,15 @@ __attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint3
 
 int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)
 {
-	if (weir__likely(acquire_fast(sem, weight)))
-		return 0;
-	return try_acquire_any(sem, weight);
+	enum fast fast = acquire_fast(sem, weight);
+
+	return weir__likely(fast == DONE) ? 0 : try_acquire_any(sem, weight, fast);
 }
 
 __attribute__((noinline)) static int acquire_any(struct weir_sem *sem, uint32_t weight,
-						 struct weir_ctx *ctx)
+						 struct weir_ctx *ctx, enum fast fast)
 {
-	int r = try_acquire_any(sem, weight);
+	int r = try_acquire_any(sem, weight, fast);
 	int self;
 
 	if (r != -EAGAIN)
@@ -481,15 +502,18 @@ __attribute__((noinline)) static int acquire_any(struct weir_sem *sem, uint32_t 
 
 int weir_sem_acquire(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx)
 {
-	if (weir__likely(acquire_fast(sem, weight)))
-		return 0;
-	return acquire_any(sem, weight, ctx);
+	enum fast fast = acquire_fast(sem, weight);
+
+	return weir__likely(fast == DONE) ? 0 : acquire_any(sem, weight, ctx, fast);
 }
 
-__attribute__((noinline)) static int release_any(struct weir_sem *sem, uint32_t weight)
+__attribute__((noinline)) static int release_any(struct weir_sem *sem, uint32_t weight,
+						 enum fast fast)
 {
 	int self = weir__self(sem->v.seg);
 
+	if (fast == LOST)
+		undo(&sem->v);
 	if (self < 0)
 		return self;
 	if (weight - 1 >= WEIR_SEM_WEIGHT_MAX)
@@ -500,12 +524,11 @@ __attribute__((noinline)) static int release_any(struct weir_sem *sem, uint32_t 
 int weir_sem_release(struct weir_sem *sem, uint32_t weight)
 {
 	const struct weir__semv *v = &sem->v;
-	uint32_t self = weir__self_cache.slot;
+	enum fast fast = UNUSUAL;
 
-	if (weir__likely(weir__self_known(v->seg) && weight - 1 < WEIR_SEM_WEIGHT_MAX &&
-			 give_fast(v, self, weight)))
-		return 0;
-	return release_any(sem, weight);
+	if (weir__likely(weir__self_known(v->seg) && weight - 1 < WEIR_SEM_WEIGHT_MAX))
+		fast = give_fast(v, weir__self_cache.slot, weight);
+	return weir__likely(fast == DONE) ? 0 : release_any(sem, weight, fast);
 }
 
 int weir_sem_start(struct weir_sem *sem, uint32_t weight)

@@ -323,17 +323,37 @@ Test(segment, liveness_is_right_across_pid_namespaces)
 	weir_segment_close(seg);
 }
 
+/* One round of everything that must not make a system call. */
+static int one_round(struct weir_sem *sem, struct weir_queue *q, struct weir_limiter *limiter,
+		     struct weir_breaker *breaker)
+{
+	struct weir_call call;
+	uint64_t v = 0;
+	uint32_t n;
+
+	return weir_sem_acquire(sem, 1, NULL) || weir_sem_release(sem, 1) ||
+	       weir_queue_try_send(q, &v, 8) || weir_queue_try_recv(q, &v, 8, &n) ||
+	       weir_limiter_allow(limiter, 1, NULL) ||
+	       weir_limiter_allow(limiter, 1000, NULL) != -EAGAIN ||
+	       weir_breaker_allow(breaker, &call, NULL) || weir_breaker_done(breaker, &call, 0);
+}
+
 Test(segment, no_system_call_where_nothing_waits)
 {
 	struct weir_segment *seg = help_segment();
 	struct weir_sem *sem;
 	struct weir_queue *q;
-	uint64_t v = 0;
-	uint32_t n;
+	struct weir_limiter *limiter;
+	struct weir_breaker *breaker;
 	pid_t pid;
 
 	cr_assert_eq(weir_sem_open(seg, "s", &WEIR_OPTS(sem, .permits = 1), &sem), 0);
 	cr_assert_eq(weir_queue_open(seg, "q", &WEIR_OPTS(queue, .slots = 4, .bytes = 8), &q), 0);
+	cr_assert_eq(weir_limiter_open(seg, "l",
+				       &WEIR_OPTS(limiter, .count = 500, .period_ns = 1000 * MS),
+				       &limiter),
+		     0);
+	cr_assert_eq(weir_breaker_open(seg, "b", &WEIR_OPTS(breaker), &breaker), 0);
 	pid = fork();
 	if (pid == 0) {
 		weir_segment_join(seg);
@@ -341,8 +361,7 @@ Test(segment, no_system_call_where_nothing_waits)
 		if (syscall(157 /* prctl */, 22 /* PR_SET_SECCOMP */, 1, 0, 0, 0) != 0)
 			_exit(1);
 		for (int i = 0; i < 100; i++) {
-			if (weir_sem_acquire(sem, 1, NULL) || weir_sem_release(sem, 1) ||
-			    weir_queue_try_send(q, &v, 8) || weir_queue_try_recv(q, &v, 8, &n))
+			if (one_round(sem, q, limiter, breaker))
 				syscall(60 /* exit */, 2);
 		}
 		syscall(60 /* exit, not exit_group */, 0);
