@@ -3,7 +3,7 @@
  * Atomics with the order in the name.  The only file that includes <stdatomic.h>, so that a model
  * checker, a tracer or a port has one place to look at.
  *
- * Each acquire, release or full access in the library carries a comment, EDGE and a name, for the
+ * Each acquire, release or full access in the library carries a comment that names the
  * ordering it provides; both ends carry the same name.  Each relaxed one says why it may be.
  */
 #ifndef WEIR_OS_ATOMIC_H
