@@ -25,6 +25,12 @@ sanitized() {
 		[ "${PIPESTATUS[0]}" -eq 0 ] || return 1
 	done
 }
+analysed() {
+	make --no-print-directory build/gen/.stamp || return 1
+	printf '%s\n' lib/*/*.c | xargs -P2 -n4 sh -c \
+		'clang-tidy --quiet "$@" -- -std=c11 -D_GNU_SOURCE -Ilib -Ilib/include -Ibuild/gen 2>/dev/null' sh
+}
+step "clang-tidy" analysed
 step "unit tests under ASan and UBSan" sanitized
 if grep -q '^sweep:' tests/sweep/sweep.mk 2>/dev/null; then
 	step "sweep" make --no-print-directory sweep

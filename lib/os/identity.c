@@ -121,7 +121,7 @@ void weir__exe_name(char ret_name[16])
 
 int weir__boot_id(uint8_t ret_id[16])
 {
-	char text[64];
+	char text[64] = "";
 	ssize_t n = read_text("/proc/sys/kernel/random/boot_id", text, sizeof(text));
 	size_t digits = 0;
 

@@ -297,9 +297,9 @@ int weir_segment_open(const char *name, const struct weir_segment_opts *opts,
 	int fd;
 	int r;
 
-	if (!ret_seg || (opts && opts->size != sizeof(*opts)))
+	if (!name || !ret_seg || (opts && opts->size != sizeof(*opts)))
 		return -EINVAL;
-	if (name && !strchr(name, '/') && opts && (opts->flags & WEIR_CREATE)) {
+	if (!strchr(name, '/') && opts && (opts->flags & WEIR_CREATE)) {
 		r = weir_segment_dir(1, dir, sizeof(dir));
 		if (r < 0)
 			return r;
