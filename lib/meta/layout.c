@@ -95,7 +95,7 @@ static int scan_kind(const struct scan *scan, char *ret_kind)
 
 static int struct_parse(struct scan *scan, struct weir_layout_line *ret_line)
 {
-	struct weir_layout_line line = { .is_struct = true };
+	struct weir_layout_line line = {.is_struct = true};
 
 	scan->next += strlen("struct ");
 	if (scan_name(scan, false, line.name) || scan_number(scan, ' ', &line.version) ||
@@ -107,7 +107,7 @@ static int struct_parse(struct scan *scan, struct weir_layout_line *ret_line)
 
 static int field_parse(struct scan *scan, struct weir_layout_line *inout_line)
 {
-	struct weir_layout_line line = { .version = inout_line->version };
+	struct weir_layout_line line = {.version = inout_line->version};
 
 	if (scan_name(scan, true, line.field) || scan_number(scan, ' ', &line.offset) ||
 	    scan_number(scan, ' ', &line.size) || scan_kind(scan, line.kind))
@@ -121,7 +121,7 @@ int weir_layout_text_next(const char *text, size_t bytes, size_t *inout_pos,
 			  struct weir_layout_line *inout_line)
 {
 	char copy[LINE_BYTES_MAX];
-	struct scan scan = { .next = copy };
+	struct scan scan = {.next = copy};
 	size_t left;
 	char *end;
 	int r;
@@ -213,7 +213,7 @@ static bool cursor_on_field(const struct cursor *cursor)
  * Sorted names are part of the form: the side-by-side walk depends on them. */
 static int cursor_open(struct cursor *cursor, const char *text, size_t bytes)
 {
-	struct cursor walk = { .text = text, .bytes = bytes };
+	struct cursor walk = {.text = text, .bytes = bytes};
 	char before[WEIR_LAYOUT_NAME_BYTES] = "";
 	int r;
 
@@ -231,8 +231,7 @@ static int cursor_open(struct cursor *cursor, const char *text, size_t bytes)
 	return cursor_next(cursor);
 }
 
-static int line_report(const struct why *why, const struct weir_layout_line *line,
-		       const char *how)
+static int line_report(const struct why *why, const struct weir_layout_line *line, const char *how)
 {
 	snprintf(why->text, why->bytes, "%s%s%s: %s", line->name, line->field[0] ? "." : "",
 		 line->field, how);
@@ -287,8 +286,8 @@ static int field_find(const struct cursor *from, const char *field,
 static int order_explain(const struct why *why, const struct cursor *ours,
 			 const struct cursor *theirs)
 {
-	struct weir_layout_line theirs_of_our_field = { 0 };
-	struct weir_layout_line ours_of_their_field = { 0 };
+	struct weir_layout_line theirs_of_our_field = {0};
+	struct weir_layout_line ours_of_their_field = {0};
 	int r;
 
 	if (!cursor_on_field(ours))
@@ -380,7 +379,7 @@ static int texts_compare(const struct why *why, struct cursor *ours, struct curs
 int weir_layout_diff(const char *ours, size_t ours_bytes, const char *theirs, size_t theirs_bytes,
 		     char *ret_why, size_t why_bytes)
 {
-	struct why why = { .text = ret_why, .bytes = why_bytes };
+	struct why why = {.text = ret_why, .bytes = why_bytes};
 	struct cursor here;
 	struct cursor there;
 	int r;

@@ -22,9 +22,9 @@
 #include "obj/breaker_step.h"
 #include "obj/obj.h"
 
-#define MS_NS UINT64_C(1000000)
-#define HOUR_MS 3600000u
-#define DAY_MS 86400000u
+#define MS_NS	  UINT64_C(1000000)
+#define HOUR_MS	  3600000u
+#define DAY_MS	  86400000u
 #define SUM_EVERY 64u /* successes */
 
 struct weir_breaker {
@@ -116,9 +116,8 @@ static int probe_take(struct weir_breaker *breaker, uint64_t word)
 	lane = &breaker->lanes[slot];
 	/* relaxed: only the owner and, after its death, the sweep change it. */
 	before = weir_load_relaxed(&lane->probe);
-	count = weir_breaker_lane_probe_gen(before) == gen
-			? weir_breaker_lane_probe_count(before)
-			: 0;
+	count = weir_breaker_lane_probe_gen(before) == gen ? weir_breaker_lane_probe_count(before)
+							   : 0;
 	intent = weir__breaker_lane_probe(before, gen, count + 1);
 	/* EDGE breaker_lane.probe (release -> weir__breaker_recover): our slot before its use. */
 	weir_store_release(&lane->probe, intent);
@@ -287,7 +286,7 @@ int weir_breaker_done(struct weir_breaker *breaker, const struct weir_call *call
 	struct weir_breaker_lane_shm *lane;
 	uint64_t epoch;
 	uint64_t word;
-	WEIR_ATOMIC(uint64_t) *bucket;
+	WEIR_ATOMIC(uint64_t) * bucket;
 
 	if (weir__unlikely(slot < 0))
 		return slot;
@@ -325,9 +324,9 @@ int weir_breaker_force(struct weir_breaker *breaker, enum weir_breaker_mode mode
 		return -EINVAL;
 	word = word_load(breaker->shm);
 	/* any,g -> mode,g+1.  Each turn more, somebody else changed it. */
-	while (!change(breaker->seg, breaker->shm, &word,
-		       weir__breaker_next(&breaker->conf, word, (enum weir_breaker_state)mode,
-					  now_ms())))
+	while (!change(
+		breaker->seg, breaker->shm, &word,
+		weir__breaker_next(&breaker->conf, word, (enum weir_breaker_state)mode, now_ms())))
 		weir_relax();
 	return 0;
 }

@@ -206,10 +206,10 @@ int weir_limiter_refund(struct weir_limiter *limiter, uint64_t cost)
 struct view {
 	uint64_t now;
 	uint64_t word[ENTRIES];
-	int mine;        /* lowest live entry of the tag, -1: none */
-	int twin;        /* another one, -1: none */
-	int vacant;      /* lowest free entry, -1: none */
-	uint64_t ahead;  /* of mine, 0 if none */
+	int mine;	  /* lowest live entry of the tag, -1: none */
+	int twin;	  /* another one, -1: none */
+	int vacant;	  /* lowest free entry, -1: none */
+	uint64_t ahead;	  /* of mine, 0 if none */
 	uint64_t soonest; /* how long until an entry is free */
 };
 
@@ -488,9 +488,8 @@ static int conf_read(const struct weir_segment *seg, const struct weir_limiter_s
 int weir_limiter_open(struct weir_segment *seg, const char *name,
 		      const struct weir_limiter_opts *opts, struct weir_limiter **ret_limiter)
 {
-	struct weir__plan plan = {.type = WEIR_OBJECT_TYPE_LIMITER,
-				  .init = limiter_init,
-				  .match = limiter_match};
+	struct weir__plan plan = {
+		.type = WEIR_OBJECT_TYPE_LIMITER, .init = limiter_init, .match = limiter_match};
 	struct weir__limiter_conf conf;
 	struct weir_limiter *limiter;
 	void *object;

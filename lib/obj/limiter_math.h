@@ -20,11 +20,11 @@
 #include <weir/limiter.h>
 #include <weir/shm/limiter_set.h>
 
-#define WEIR__GCRA_SPAN_MAX (UINT64_C(1) << 62)
-#define WEIR__GCRA_DEBT_MAX (UINT64_C(1) << 59)
+#define WEIR__GCRA_SPAN_MAX  (UINT64_C(1) << 62)
+#define WEIR__GCRA_DEBT_MAX  (UINT64_C(1) << 59)
 #define WEIR__KEYED_SPAN_MAX (UINT64_C(1) << 38)
-#define WEIR__KEYED_FINE 1024u /* ticks of an interval, if the burst leaves the room */
-#define WEIR__KEYED_MASK WEIR_LIMITER_SET_ENTRY_TAT_MAX
+#define WEIR__KEYED_FINE     1024u /* ticks of an interval, if the burst leaves the room */
+#define WEIR__KEYED_MASK     WEIR_LIMITER_SET_ENTRY_TAT_MAX
 #define WEIR__KEYED_SETS_MAX (UINT32_C(1) << 26)
 
 /* SipHash-2-4 of `data`. */
@@ -33,8 +33,8 @@ uint64_t weir__siphash(const uint64_t key[2], const void *data, size_t bytes);
 /* Times in the unit of the limit: a sixteenth of a nanosecond << shift. */
 struct weir__gcra {
 	uint64_t interval; /* one token */
-	uint64_t burst;    /* tokens */
-	uint64_t span;     /* burst * interval */
+	uint64_t burst;	   /* tokens */
+	uint64_t span;	   /* burst * interval */
 	uint64_t ahead_max;
 	uint32_t shift;
 };

@@ -20,7 +20,7 @@
 #include "obj/obj.h"
 
 #define SLOTS_DEFAULT 64u
-#define SLOTS_MAX 65536u
+#define SLOTS_MAX     65536u
 
 struct weir_spans {
 	struct weir_segment *seg;

@@ -159,7 +159,8 @@ static void loop_reap(struct weir_loop *loop)
 	unsigned int head;
 	unsigned int count = 0;
 
-	io_uring_for_each_cqe(&loop->ring, head, cqe) {
+	io_uring_for_each_cqe(&loop->ring, head, cqe)
+	{
 		loop_complete(loop, cqe->user_data, cqe->res);
 		count++;
 	}

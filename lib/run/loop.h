@@ -9,8 +9,8 @@
 #include <linux/futex.h>
 #include <weir/run.h>
 
-#define LOOP_BLIND_NS 1000000ull /* without futex waits the loop looks this often */
-#define LOOP_CTX_WORDS 9	 /* a context and its parents */
+#define LOOP_BLIND_NS  1000000ull /* without futex waits the loop looks this often */
+#define LOOP_CTX_WORDS 9	  /* a context and its parents */
 
 /* The low bits of a completion's user data say whose it is; the rest is a pointer. */
 enum loop_tag {

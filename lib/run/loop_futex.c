@@ -6,8 +6,8 @@
 #include "run/loop.h"
 
 /* From linux/io_uring.h and linux/futex.h of 6.7. */
-#define OP_FUTEX_WAIT 51
-#define OP_FUTEX_WAKE 52
+#define OP_FUTEX_WAIT  51
+#define OP_FUTEX_WAKE  52
 #define OP_FUTEX_WAITV 53
 #define FUTEX_SIZE_U32 2 /* FUTEX2_SIZE_U32 without FUTEX2_PRIVATE */
 

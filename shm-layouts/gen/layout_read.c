@@ -12,15 +12,11 @@
 #include <string.h>
 
 const struct gen_kind_row gen_kinds[GEN_KIND_COUNT] = {
-	[GEN_U8] = { "u8", "uint8_t", "U8", 1 },
-	[GEN_U16] = { "u16", "uint16_t", "U16", 2 },
-	[GEN_U32] = { "u32", "uint32_t", "U32", 4 },
-	[GEN_U64] = { "u64", "uint64_t", "U64", 8 },
-	[GEN_I64] = { "i64", "int64_t", "I64", 8 },
-	[GEN_F64] = { "f64", "double", "F64", 8 },
-	[GEN_CHAR] = { "char", "char", "CHAR", 1 },
-	[GEN_STRUCT] = { "struct", NULL, "STRUCT", 0 },
-	[GEN_PAD] = { "pad", "uint8_t", "PAD", 1 },
+	[GEN_U8] = {"u8", "uint8_t", "U8", 1},	   [GEN_U16] = {"u16", "uint16_t", "U16", 2},
+	[GEN_U32] = {"u32", "uint32_t", "U32", 4}, [GEN_U64] = {"u64", "uint64_t", "U64", 8},
+	[GEN_I64] = {"i64", "int64_t", "I64", 8},  [GEN_F64] = {"f64", "double", "F64", 8},
+	[GEN_CHAR] = {"char", "char", "CHAR", 1},  [GEN_STRUCT] = {"struct", NULL, "STRUCT", 0},
+	[GEN_PAD] = {"pad", "uint8_t", "PAD", 1},
 };
 
 /* What people write first, and why it cannot lie in memory that other programs read. */
@@ -28,52 +24,136 @@ static const struct {
 	const char *type;
 	const char *why;
 } refused_types[] = {
-	{ "pointer", "addresses differ in every process, use u64 with an offset into the segment" },
-	{ "bool", "a bool has values that are undefined behaviour to read, use u8 with 0 and 1" },
-	{ "_Bool", "a bool has values that are undefined behaviour to read, use u8 with 0 and 1" },
-	{ "int", "its size is the compiler's choice, use u32 or i64" },
-	{ "unsigned", "its size is the compiler's choice, use u32" },
-	{ "short", "its size is the compiler's choice, use u16" },
-	{ "long", "its size is the compiler's choice, use u64 or i64" },
-	{ "size_t", "its size differs between 32 and 64 bits, use u64" },
-	{ "ssize_t", "its size differs between 32 and 64 bits, use i64" },
-	{ "uintptr_t", "addresses differ in every process, use u64 with an offset" },
-	{ "off_t", "its size differs between builds, use u64" },
-	{ "pid_t", "its size is the platform's choice, use u32" },
-	{ "time_t", "its size differs between builds, use u64 with the unit ns" },
-	{ "timespec", "wall-clock time does not belong here, use u64 with the unit ns" },
-	{ "float", "use f64" },
-	{ "double", "write f64" },
-	{ "i8", "signed words are i64 only, use u8 or i64" },
-	{ "i16", "signed words are i64 only, use u16 or i64" },
-	{ "i32", "signed words are i64 only, use u32 or i64" },
-	{ "uint8_t", "write u8" },
-	{ "uint16_t", "write u16" },
-	{ "uint32_t", "write u32" },
-	{ "uint64_t", "write u64" },
-	{ "int64_t", "write i64" },
-	{ "enum", "its size is the compiler's choice, use u32 and \"enum\": \"NAME\"" },
-	{ "flags", "use u32 or u64 with \"bits\"" },
-	{ "bytes", "write u8[N]" },
-	{ "pthread_mutex_t", "libc's objects are no stable bytes, use a struct waitq" },
-	{ "pthread_cond_t", "libc's objects are no stable bytes, use a struct waitq" },
-	{ "sem_t", "libc's objects are no stable bytes, use a struct sem" },
+	{"pointer", "addresses differ in every process, use u64 with an offset into the segment"},
+	{"bool", "a bool has values that are undefined behaviour to read, use u8 with 0 and 1"},
+	{"_Bool", "a bool has values that are undefined behaviour to read, use u8 with 0 and 1"},
+	{"int", "its size is the compiler's choice, use u32 or i64"},
+	{"unsigned", "its size is the compiler's choice, use u32"},
+	{"short", "its size is the compiler's choice, use u16"},
+	{"long", "its size is the compiler's choice, use u64 or i64"},
+	{"size_t", "its size differs between 32 and 64 bits, use u64"},
+	{"ssize_t", "its size differs between 32 and 64 bits, use i64"},
+	{"uintptr_t", "addresses differ in every process, use u64 with an offset"},
+	{"off_t", "its size differs between builds, use u64"},
+	{"pid_t", "its size is the platform's choice, use u32"},
+	{"time_t", "its size differs between builds, use u64 with the unit ns"},
+	{"timespec", "wall-clock time does not belong here, use u64 with the unit ns"},
+	{"float", "use f64"},
+	{"double", "write f64"},
+	{"i8", "signed words are i64 only, use u8 or i64"},
+	{"i16", "signed words are i64 only, use u16 or i64"},
+	{"i32", "signed words are i64 only, use u32 or i64"},
+	{"uint8_t", "write u8"},
+	{"uint16_t", "write u16"},
+	{"uint32_t", "write u32"},
+	{"uint64_t", "write u64"},
+	{"int64_t", "write i64"},
+	{"enum", "its size is the compiler's choice, use u32 and \"enum\": \"NAME\""},
+	{"flags", "use u32 or u64 with \"bits\""},
+	{"bytes", "write u8[N]"},
+	{"pthread_mutex_t", "libc's objects are no stable bytes, use a struct waitq"},
+	{"pthread_cond_t", "libc's objects are no stable bytes, use a struct waitq"},
+	{"sem_t", "libc's objects are no stable bytes, use a struct sem"},
 };
 
 /* Field names that one of the three compilers would not take as a member. */
 static const char *const reserved_names[] = {
-	"alignas", "alignof", "and", "asm", "auto", "bitand", "bitor", "bool", "break", "case",
-	"catch", "char", "class", "compl", "const", "constexpr", "continue", "decltype", "default",
-	"delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float",
-	"for", "friend", "goto", "if", "inline", "int", "long", "mutable", "namespace", "new",
-	"noexcept", "not", "nullptr", "operator", "or", "private", "protected", "public",
-	"register", "requires", "restrict", "return", "short", "signed", "sizeof", "static",
-	"struct", "switch", "template", "this", "throw", "true", "try", "typedef", "typeid",
-	"typename", "typeof", "union", "unsigned", "using", "virtual", "void", "volatile", "while",
-	"xor", "concept", "linux", "unix", "thread_local", "static_assert", "and_eq", "or_eq",
-	"xor_eq", "not_eq", "const_cast", "dynamic_cast", "reinterpret_cast", "static_cast",
-	"wchar_t", "char8_t", "char16_t", "char32_t", "co_await", "co_return", "co_yield",
-	"consteval", "constinit",
+	"alignas",
+	"alignof",
+	"and",
+	"asm",
+	"auto",
+	"bitand",
+	"bitor",
+	"bool",
+	"break",
+	"case",
+	"catch",
+	"char",
+	"class",
+	"compl",
+	"const",
+	"constexpr",
+	"continue",
+	"decltype",
+	"default",
+	"delete",
+	"do",
+	"double",
+	"else",
+	"enum",
+	"explicit",
+	"export",
+	"extern",
+	"false",
+	"float",
+	"for",
+	"friend",
+	"goto",
+	"if",
+	"inline",
+	"int",
+	"long",
+	"mutable",
+	"namespace",
+	"new",
+	"noexcept",
+	"not",
+	"nullptr",
+	"operator",
+	"or",
+	"private",
+	"protected",
+	"public",
+	"register",
+	"requires",
+	"restrict",
+	"return",
+	"short",
+	"signed",
+	"sizeof",
+	"static",
+	"struct",
+	"switch",
+	"template",
+	"this",
+	"throw",
+	"true",
+	"try",
+	"typedef",
+	"typeid",
+	"typename",
+	"typeof",
+	"union",
+	"unsigned",
+	"using",
+	"virtual",
+	"void",
+	"volatile",
+	"while",
+	"xor",
+	"concept",
+	"linux",
+	"unix",
+	"thread_local",
+	"static_assert",
+	"and_eq",
+	"or_eq",
+	"xor_eq",
+	"not_eq",
+	"const_cast",
+	"dynamic_cast",
+	"reinterpret_cast",
+	"static_cast",
+	"wchar_t",
+	"char8_t",
+	"char16_t",
+	"char32_t",
+	"co_await",
+	"co_return",
+	"co_yield",
+	"consteval",
+	"constinit",
 };
 
 static bool name_ok(const char *name)
@@ -91,12 +171,15 @@ static int keys_check(const struct gen_place *place, json_t *object, const char 
 
 	if (!json_is_object(object))
 		return gen_refuse(place, "not a JSON object, write {...}");
-	json_object_foreach(object, key, value) {
+	json_object_foreach(object, key, value)
+	{
 		for (i = 0; known[i] && strcmp(known[i], key); i++)
 			;
 		if (!known[i])
-			return gen_refuse(place, "key \"%s\" is not known here, remove it or "
-					  "correct its spelling", key);
+			return gen_refuse(place,
+					  "key \"%s\" is not known here, remove it or "
+					  "correct its spelling",
+					  key);
 	}
 	return 0;
 }
@@ -116,8 +199,10 @@ static int text_get(const struct gen_place *place, json_t *object, const char *k
 		return gen_refuse(place, "\"%s\" is empty, say something", key);
 	for (i = 0; text[i]; i++) {
 		if (text[i] < ' ' || text[i] > '~')
-			return gen_refuse(place, "\"%s\" holds a character that is not printable "
-					  "ASCII, write it in one line of plain letters", key);
+			return gen_refuse(place,
+					  "\"%s\" holds a character that is not printable "
+					  "ASCII, write it in one line of plain letters",
+					  key);
 	}
 	*ret_text = text;
 	return 0;
@@ -143,13 +228,15 @@ static int name_need(const struct gen_place *place, json_t *object, const char *
 	if (text_need(place, object, key, ret_name))
 		return -1;
 	if (!name_ok(*ret_name))
-		return gen_refuse(place, "\"%s\" is no name, use at most %d of a-z 0-9 _ with a "
-				  "letter first", *ret_name, GEN_NAME_MAX);
+		return gen_refuse(place,
+				  "\"%s\" is no name, use at most %d of a-z 0-9 _ with a "
+				  "letter first",
+				  *ret_name, GEN_NAME_MAX);
 	return 0;
 }
 
-static int number_need(const struct gen_place *place, json_t *object, const char *key,
-		       uint64_t max, uint32_t *ret_number)
+static int number_need(const struct gen_place *place, json_t *object, const char *key, uint64_t max,
+		       uint32_t *ret_number)
 {
 	json_t *value = json_object_get(object, key);
 	json_int_t number = json_integer_value(value);
@@ -185,8 +272,10 @@ static int list_maybe(const struct gen_place *place, json_t *object, const char 
 	if (!value)
 		return 0;
 	if (!json_is_array(value) || !json_array_size(value))
-		return gen_refuse(place, "\"%s\" is not a list with something in it, write [...] "
-				  "or leave it out", key);
+		return gen_refuse(place,
+				  "\"%s\" is not a list with something in it, write [...] "
+				  "or leave it out",
+				  key);
 	if (json_array_size(value) > UINT16_MAX)
 		return gen_refuse(place, "\"%s\" is too long, split the structure", key);
 	*ret_count = (uint32_t)json_array_size(value);
@@ -206,8 +295,10 @@ static int type_refuse(const struct gen_place *place, const char *type)
 			return gen_refuse(place, "type \"%s\" is refused: %s", type,
 					  refused_types[i].why);
 	}
-	return gen_refuse(place, "type \"%s\" is not known, use u8 u16 u32 u64 i64 f64 char "
-			  "\"struct NAME\", each with or without [N], or pad[N]", type);
+	return gen_refuse(place,
+			  "type \"%s\" is not known, use u8 u16 u32 u64 i64 f64 char "
+			  "\"struct NAME\", each with or without [N], or pad[N]",
+			  type);
 }
 
 /* "[N]" at the end of a type: 1 if there is a good one, 0 if there is none, -1 if it is bad. */
@@ -235,8 +326,10 @@ static int type_parse(const struct gen_place *place, struct gen_field *field)
 	uint32_t kind;
 
 	if (array < 0)
-		return gen_refuse(place, "type \"%s\" has a bad array length, write [N] with N "
-				  "from 1 to %llu", field->type, (unsigned long long)GEN_BYTES_MAX);
+		return gen_refuse(place,
+				  "type \"%s\" has a bad array length, write [N] with N "
+				  "from 1 to %llu",
+				  field->type, (unsigned long long)GEN_BYTES_MAX);
 	field->is_array = array;
 	if (!strncmp(field->type, "struct ", 7) && length - 7 <= GEN_NAME_MAX) {
 		field->kind = GEN_STRUCT;
@@ -259,7 +352,7 @@ static int type_parse(const struct gen_place *place, struct gen_field *field)
 static int bit_read(const struct gen_place *place, json_t *object, uint32_t word_bits,
 		    struct gen_bits *bits)
 {
-	static const char *const known[] = { "name", "shift", "width", "doc", NULL };
+	static const char *const known[] = {"name", "shift", "width", "doc", NULL};
 
 	if (keys_check(place, object, known) || name_need(place, object, "name", &bits->name) ||
 	    number_need(place, object, "shift", word_bits - 1, &bits->shift) ||
@@ -267,9 +360,11 @@ static int bit_read(const struct gen_place *place, json_t *object, uint32_t word
 	    text_need(place, object, "doc", &bits->doc))
 		return -1;
 	if (!bits->width || bits->shift + bits->width > word_bits)
-		return gen_refuse(place, "bits '%s' from %u to %u do not fit into %u bits, make "
-				  "the width 1 to %u", bits->name, bits->shift,
-				  bits->shift + bits->width, word_bits, word_bits - bits->shift);
+		return gen_refuse(place,
+				  "bits '%s' from %u to %u do not fit into %u bits, make "
+				  "the width 1 to %u",
+				  bits->name, bits->shift, bits->shift + bits->width, word_bits,
+				  word_bits - bits->shift);
 	return 0;
 }
 
@@ -279,8 +374,10 @@ static int bits_clash_check(const struct gen_place *place, const struct gen_fiel
 	const struct gen_bits *other;
 
 	if (strlen(field->name) + 1 + strlen(bits->name) > GEN_NAME_MAX)
-		return gen_refuse(place, "bits '%s': the two names together are longer than %d, "
-				  "shorten one", bits->name, GEN_NAME_MAX - 1);
+		return gen_refuse(place,
+				  "bits '%s': the two names together are longer than %d, "
+				  "shorten one",
+				  bits->name, GEN_NAME_MAX - 1);
 	for (other = field->bits; other < bits; other++) {
 		if (!strcmp(other->name, bits->name))
 			return gen_refuse(place, "two bits named '%s', rename one", bits->name);
@@ -316,10 +413,9 @@ static int bits_read(const struct gen_place *place, json_t *object, struct gen_f
 
 static int pad_read(const struct gen_place *place, json_t *object, struct gen_field *field)
 {
-	static const char *const known[] = { "name", "type", "doc", "write", "read", NULL };
+	static const char *const known[] = {"name", "type", "doc", "write", "read", NULL};
 
-	if (keys_check(place, object, known) ||
-	    text_maybe(place, object, "write", &field->write) ||
+	if (keys_check(place, object, known) || text_maybe(place, object, "write", &field->write) ||
 	    text_maybe(place, object, "read", &field->read) ||
 	    text_maybe(place, object, "doc", &field->doc))
 		return -1;
@@ -331,25 +427,29 @@ static int access_check(const struct gen_place *place, const struct gen_field *f
 	bool is_word = field->kind <= GEN_U64;
 
 	if (field->is_atomic && !is_word)
-		return gen_refuse(place, "\"atomic\" on a %s, only u8 u16 u32 u64 can be accessed "
-				  "atomically", gen_kinds[field->kind].name);
+		return gen_refuse(place,
+				  "\"atomic\" on a %s, only u8 u16 u32 u64 can be accessed "
+				  "atomically",
+				  gen_kinds[field->kind].name);
 	if (field->enum_name && !is_word)
 		return gen_refuse(place, "\"enum\" on a %s, only u8 u16 u32 u64 can hold one",
 				  gen_kinds[field->kind].name);
 	if (strcmp(field->read, "atomic") && strcmp(field->read, "owner") &&
 	    strcmp(field->read, "plain") && strncmp(field->read, "seqlock:", 8))
-		return gen_refuse(place, "\"read\" is \"%s\", use atomic, owner, plain or "
-				  "seqlock:FIELD", field->read);
+		return gen_refuse(place,
+				  "\"read\" is \"%s\", use atomic, owner, plain or "
+				  "seqlock:FIELD",
+				  field->read);
 	if (!strcmp(field->read, "atomic") && field->kind != GEN_STRUCT && !field->is_atomic)
 		return gen_refuse(place, "\"read\" is atomic but the field is not, add "
-				  "\"atomic\": true");
+					 "\"atomic\": true");
 	return 0;
 }
 
 static int data_field_read(const struct gen_place *place, json_t *object, struct gen_field *field)
 {
-	static const char *const known[] = { "name", "type", "atomic", "write", "read", "unit",
-					     "line", "doc", "bits", "enum", NULL };
+	static const char *const known[] = {"name", "type", "atomic", "write", "read", "unit",
+					    "line", "doc",  "bits",   "enum",  NULL};
 
 	if (keys_check(place, object, known) || text_need(place, object, "write", &field->write) ||
 	    text_need(place, object, "read", &field->read) ||
@@ -364,8 +464,8 @@ static int data_field_read(const struct gen_place *place, json_t *object, struct
 
 static int field_read(const struct gen_layout *layout, json_t *object, struct gen_field *field)
 {
-	struct gen_place place = gen_place(layout->file, "field %u",
-					   (unsigned int)(field - layout->fields));
+	struct gen_place place =
+		gen_place(layout->file, "field %u", (unsigned int)(field - layout->fields));
 	uint32_t i;
 
 	if (!json_is_object(object))
@@ -397,7 +497,7 @@ static int field_read(const struct gen_layout *layout, json_t *object, struct ge
 static int value_read(const struct gen_layout *layout, json_t *object, const struct gen_enum *list,
 		      struct gen_value *value)
 {
-	static const char *const known[] = { "name", "value", "doc", NULL };
+	static const char *const known[] = {"name", "value", "doc", NULL};
 	struct gen_place place = gen_place(layout->file, "enum '%s'", list->name);
 	const struct gen_value *other;
 
@@ -417,9 +517,9 @@ static int value_read(const struct gen_layout *layout, json_t *object, const str
 
 static int enum_read(const struct gen_layout *layout, json_t *object, struct gen_enum *list)
 {
-	static const char *const known[] = { "name", "doc", "values", NULL };
-	struct gen_place place = gen_place(layout->file, "enum %u",
-					   (unsigned int)(list - layout->enums));
+	static const char *const known[] = {"name", "doc", "values", NULL};
+	struct gen_place place =
+		gen_place(layout->file, "enum %u", (unsigned int)(list - layout->enums));
 	const struct gen_enum *other;
 	uint32_t i;
 
@@ -461,8 +561,10 @@ static int field_enum_check(const struct gen_layout *layout, const struct gen_fi
 	list = &layout->enums[i];
 	for (i = 0; field->kind < GEN_U32 && i < list->value_count; i++) {
 		if (list->values[i].value > max)
-			return gen_refuse(&place, "value '%s' of enum '%s' does not fit into %s, "
-					  "take a wider type", list->values[i].name, list->name,
+			return gen_refuse(&place,
+					  "value '%s' of enum '%s' does not fit into %s, "
+					  "take a wider type",
+					  list->values[i].name, list->name,
 					  gen_kinds[field->kind].name);
 	}
 	return 0;
@@ -481,12 +583,16 @@ static int field_seqlock_check(const struct gen_layout *layout, const struct gen
 			break;
 	}
 	if (i == layout->field_count)
-		return gen_refuse(&place, "\"read\" names '%s', which is no field of this layout, "
-				  "name the field that holds the sequence", lock);
+		return gen_refuse(&place,
+				  "\"read\" names '%s', which is no field of this layout, "
+				  "name the field that holds the sequence",
+				  lock);
 	other = &layout->fields[i];
 	if (other == field || !other->is_atomic || other->is_array || other->kind < GEN_U32)
-		return gen_refuse(&place, "'%s' cannot be the sequence, use another field that is "
-				  "one atomic u32 or u64", lock);
+		return gen_refuse(&place,
+				  "'%s' cannot be the sequence, use another field that is "
+				  "one atomic u32 or u64",
+				  lock);
 	return 0;
 }
 
@@ -507,8 +613,8 @@ static int references_check(const struct gen_layout *layout)
 
 static int head_read(const struct gen_place *place, struct gen_layout *layout)
 {
-	static const char *const known[] = { "layout", "version", "doc", "bytes", "enums",
-					     "fields", NULL };
+	static const char *const known[] = {"layout", "version", "doc", "bytes",
+					    "enums",  "fields",	 NULL};
 	json_t *json = layout->json;
 
 	if (keys_check(place, json, known) || name_need(place, json, "layout", &layout->name) ||

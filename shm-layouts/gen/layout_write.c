@@ -10,7 +10,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#define COLUMNS 100
+#define COLUMNS	    100
 #define TAB_COLUMNS 8
 
 /* What stands at the head of every generated file. */

@@ -32,7 +32,7 @@ void *gen_alloc(size_t count, size_t bytes)
 
 struct gen_place gen_place(const char *file, const char *format, ...)
 {
-	struct gen_place place = { .file = file };
+	struct gen_place place = {.file = file};
 	va_list args;
 
 	va_start(args, format);
@@ -73,11 +73,15 @@ static int nested_get(const struct gen_set *set, const struct gen_place *place,
 	struct gen_layout *nested = layout_find(set, field->struct_name);
 
 	if (!nested)
-		return gen_refuse(place, "layout '%s' is not known, add its file to the command "
-				  "line or correct the name", field->struct_name);
+		return gen_refuse(place,
+				  "layout '%s' is not known, add its file to the command "
+				  "line or correct the name",
+				  field->struct_name);
 	if (nested->state == GEN_PLACING)
-		return gen_refuse(place, "struct cycle, '%s' would contain itself, refer to it by "
-				  "an offset instead", field->struct_name);
+		return gen_refuse(place,
+				  "struct cycle, '%s' would contain itself, refer to it by "
+				  "an offset instead",
+				  field->struct_name);
 	if (layout_place(set, nested))
 		return -1;
 	*ret_nested = nested;
@@ -88,8 +92,10 @@ static int offset_check(const struct gen_place *place, uint64_t offset, uint32_t
 			const char *what)
 {
 	if (offset % align)
-		return gen_refuse(place, "offset %llu is no multiple of %u, which %s needs, put a "
-				  "pad[%llu] before it", (unsigned long long)offset, align, what,
+		return gen_refuse(place,
+				  "offset %llu is no multiple of %u, which %s needs, put a "
+				  "pad[%llu] before it",
+				  (unsigned long long)offset, align, what,
 				  (unsigned long long)(align - offset % align));
 	return 0;
 }
@@ -118,9 +124,10 @@ static int field_place(const struct gen_set *set, struct gen_layout *layout,
 	    offset_check(&place, *inout_offset, GEN_LINE_BYTES, "a \"line\" inside it"))
 		return -1;
 	if (nested && nested->has_line && field->is_array && bytes % GEN_LINE_BYTES)
-		return gen_refuse(&place, "an array of a structure with \"line\" needs elements "
-				  "of a multiple of 64 bytes, not %u, pad struct %s", bytes,
-				  nested->name);
+		return gen_refuse(&place,
+				  "an array of a structure with \"line\" needs elements "
+				  "of a multiple of 64 bytes, not %u, pad struct %s",
+				  bytes, nested->name);
 	if (align > layout->align)
 		layout->align = align;
 	if (field->is_line || (nested && nested->has_line))
@@ -149,18 +156,22 @@ static int layout_place(const struct gen_set *set, struct gen_layout *layout)
 			return -1;
 	}
 	if (offset < layout->bytes)
-		return gen_refuse(&place, "the sizes add up to %llu, \"bytes\" is %u, put a "
+		return gen_refuse(&place,
+				  "the sizes add up to %llu, \"bytes\" is %u, put a "
 				  "pad[%llu] at the end or correct \"bytes\"",
 				  (unsigned long long)offset, layout->bytes,
 				  (unsigned long long)(layout->bytes - offset));
 	if (offset > layout->bytes)
-		return gen_refuse(&place, "the sizes add up to %llu, \"bytes\" is %u, take out "
-				  "%llu bytes or correct \"bytes\"", (unsigned long long)offset,
-				  layout->bytes, (unsigned long long)(offset - layout->bytes));
+		return gen_refuse(&place,
+				  "the sizes add up to %llu, \"bytes\" is %u, take out "
+				  "%llu bytes or correct \"bytes\"",
+				  (unsigned long long)offset, layout->bytes,
+				  (unsigned long long)(offset - layout->bytes));
 	if (offset % layout->align)
-		return gen_refuse(&place, "%u bytes are no multiple of the alignment %u, the "
-				  "compiler would pad, put a pad[%llu] at the end", layout->bytes,
-				  layout->align,
+		return gen_refuse(&place,
+				  "%u bytes are no multiple of the alignment %u, the "
+				  "compiler would pad, put a pad[%llu] at the end",
+				  layout->bytes, layout->align,
 				  (unsigned long long)(layout->align - offset % layout->align));
 	layout->state = GEN_PLACED;
 	return 0;
@@ -170,9 +181,8 @@ static int layout_place(const struct gen_set *set, struct gen_layout *layout)
  * Names are glued together with _, so `a` + `b_c` and `a_b` + `c` meet in the generated C.  Every
  * name that a header makes goes through here once, over all layouts, because all.h has them all.
  */
-__attribute__((format(printf, 3, 4)))
-static int identifier_claim(json_t *taken, const struct gen_place *place, const char *format,
-			    ...)
+__attribute__((format(printf, 3, 4))) static int
+identifier_claim(json_t *taken, const struct gen_place *place, const char *format, ...)
 {
 	char name[4 * GEN_NAME_MAX + 32];
 	json_t *before;
@@ -183,8 +193,10 @@ static int identifier_claim(json_t *taken, const struct gen_place *place, const 
 	va_end(args);
 	before = json_object_get(taken, name);
 	if (before)
-		return gen_refuse(place, "the generated name %s is made twice, the other time by "
-				  "%s, rename one", name, json_string_value(before));
+		return gen_refuse(place,
+				  "the generated name %s is made twice, the other time by "
+				  "%s, rename one",
+				  name, json_string_value(before));
 	if (json_object_set_new(taken, name, json_string(place->at))) {
 		fprintf(stderr, "layoutgen: out of memory\n");
 		exit(1);
@@ -302,8 +314,8 @@ struct output {
 static void output_open(struct output *output, const char *dir, const char *before,
 			const char *name, const char *after)
 {
-	int length = snprintf(output->path, sizeof(output->path), "%s/%s%s%s", dir, before, name,
-			      after);
+	int length =
+		snprintf(output->path, sizeof(output->path), "%s/%s%s%s", dir, before, name, after);
 
 	output->data = NULL;
 	output->bytes = 0;

@@ -15,9 +15,9 @@
 #include <stdio.h>
 
 /* Bounds that <weir/layout.h> gives to readers of the description text; NUL not counted. */
-#define GEN_NAME_MAX 47
-#define GEN_TYPE_MAX 31
-#define GEN_BYTES_MAX (UINT64_C(1) << 30)
+#define GEN_NAME_MAX   47
+#define GEN_TYPE_MAX   31
+#define GEN_BYTES_MAX  (UINT64_C(1) << 30)
 #define GEN_LINE_BYTES 64
 
 enum gen_kind {

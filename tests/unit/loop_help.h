@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <weir/run.h>
 
-#define MS 1000000ull
+#define MS    1000000ull
 #define NEVER UINT64_MAX
 
 /* An operation that counts its ends. */
@@ -45,13 +45,13 @@ static inline void ended_and_stop(struct weir_loop *loop, struct weir_op *op, in
 	weir_loop_stop(loop);
 }
 
-#define END                                                                                        \
-	{                                                                                          \
-		.op = {.fn = ended }                                                               \
+#define END                          \
+	{                            \
+		.op = {.fn = ended } \
 	}
-#define END_AND_STOP                                                                               \
-	{                                                                                          \
-		.op = {.fn = ended_and_stop }                                                      \
+#define END_AND_STOP                          \
+	{                                     \
+		.op = {.fn = ended_and_stop } \
 	}
 
 static inline struct weir_loop *loop_make_flags(uint32_t flags)

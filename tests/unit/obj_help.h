@@ -18,8 +18,8 @@
 
 #include "obj/obj.h"
 
-#define MS UINT64_C(1000000)
-#define HOUR_NS (3600000 * MS)
+#define MS	     UINT64_C(1000000)
+#define HOUR_NS	     (3600000 * MS)
 #define CHILDREN_MAX 8
 
 static char help_dir[32];
@@ -33,10 +33,9 @@ static inline void seg_make(void)
 	strcpy(help_dir, "/dev/shm/weir-test-XXXXXX");
 	cr_assert_not_null(mkdtemp(help_dir));
 	snprintf(help_path, sizeof(help_path), "%s/seg", help_dir);
-	r = weir_segment_open(help_path,
-			      &WEIR_OPTS(segment, .flags = WEIR_CREATE, .threads = 32,
-					 .bytes = 8 << 20),
-			      &seg);
+	r = weir_segment_open(
+		help_path,
+		&WEIR_OPTS(segment, .flags = WEIR_CREATE, .threads = 32, .bytes = 8 << 20), &seg);
 	cr_assert_eq(r, 0, "weir_segment_open: %s", strerror(-r));
 }
 
@@ -49,7 +48,7 @@ static inline void seg_drop(void)
 
 /* Memory that parent and children share, for their scores and signals. */
 struct help_board {
-	WEIR_ATOMIC(uint32_t) go; /* how far the parent lets them run */
+	WEIR_ATOMIC(uint32_t) go;   /* how far the parent lets them run */
 	WEIR_ATOMIC(uint32_t) here; /* how many have arrived, all steps together */
 	WEIR_ATOMIC(uint64_t) score[CHILDREN_MAX];
 };

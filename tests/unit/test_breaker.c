@@ -65,8 +65,8 @@ Test(breaker_step, a_deadline_that_was_never_set_is_over)
 	cr_assert(!weir__breaker_due(&conf, open, 1499));
 	cr_assert(weir__breaker_due(&conf, open, 1500));
 	cr_assert(weir__breaker_due(&conf, open, 999));
-	cr_assert(weir__breaker_due(
-		&conf, weir_breaker_word_set_deadline(open, UINT64_C(1) << 39), 1000));
+	cr_assert(weir__breaker_due(&conf, weir_breaker_word_set_deadline(open, UINT64_C(1) << 39),
+				    1000));
 }
 
 Test(breaker_step, a_bucket_counts_one_time_of_one_period)
@@ -359,8 +359,8 @@ Test(breaker, foreign_bytes_in_the_word)
 	/* Open for a year: nobody ever set that, so it is over now. */
 	word = weir_load_relaxed(&shm()->word);
 	weir_store_relaxed(&shm()->word,
-			   weir_breaker_word_set_deadline(
-				   word, weir_breaker_word_deadline(word) + UINT64_C(31536000000)));
+			   weir_breaker_word_set_deadline(word, weir_breaker_word_deadline(word) +
+									UINT64_C(31536000000)));
 	cr_assert_eq(weir_breaker_allow(breaker, &call, NULL), 0);
 	cr_assert_eq(call.probe, 1);
 }

@@ -28,7 +28,7 @@ static struct weir_limiter_shm *shm(void)
 }
 
 /* The only entry in use. */
-static WEIR_ATOMIC(uint64_t) *entry_find(void)
+static WEIR_ATOMIC(uint64_t) * entry_find(void)
 {
 	struct weir_limiter_lane_shm *lanes = (void *)(shm() + 1);
 	struct weir_limiter_set_shm *sets = (void *)(lanes + shm()->lanes);
@@ -294,7 +294,7 @@ Test(limiter, two_entries_of_a_key_become_one_and_nothing_is_forgotten)
 {
 	struct weir_limiter_stat stat;
 	struct weir_verdict verdict;
-	WEIR_ATOMIC(uint64_t) *entry;
+	WEIR_ATOMIC(uint64_t) * entry;
 	uint64_t word;
 
 	make(10, HOUR_NS, 0, 100, 0);
@@ -317,16 +317,16 @@ Test(limiter, two_entries_of_a_key_become_one_and_nothing_is_forgotten)
 Test(limiter, an_impossible_entry_is_free)
 {
 	struct weir_verdict verdict;
-	WEIR_ATOMIC(uint64_t) *entry;
+	WEIR_ATOMIC(uint64_t) * entry;
 	uint64_t word;
 
 	make(10, HOUR_NS, 0, 100, 0);
 	cr_assert_eq(allow_key("a", 10, NULL), 0);
 	entry = entry_find();
 	word = weir_load_relaxed(entry);
-	weir_store_relaxed(entry, weir_limiter_set_entry_set_tat(
-					  word, weir_limiter_set_entry_tat(word) +
-							(UINT64_C(1) << 37)));
+	weir_store_relaxed(entry,
+			   weir_limiter_set_entry_set_tat(word, weir_limiter_set_entry_tat(word) +
+									(UINT64_C(1) << 37)));
 	cr_assert_eq(allow_key("a", 1, &verdict), 0);
 	cr_assert_eq(verdict.remaining, 9);
 }

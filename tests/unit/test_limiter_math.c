@@ -45,9 +45,8 @@ static bool oracle(__int128 *tat, uint64_t count, uint64_t period, uint64_t burs
 
 Test(limiter_math, equals_the_oracle_when_the_interval_is_whole)
 {
-	static const uint64_t cases[][3] = {
-		{1, 1, 1}, {16, 1, 5}, {1000, 1000000000, 10}, {5, 1000000000, 5}, {3, 48, 7},
-		{1, 3600000000000, 3}};
+	static const uint64_t cases[][3] = {{1, 1, 1},		{16, 1, 5}, {1000, 1000000000, 10},
+					    {5, 1000000000, 5}, {3, 48, 7}, {1, 3600000000000, 3}};
 	uint64_t seed = 20260801;
 
 	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
@@ -98,8 +97,7 @@ static void check_windows(const struct weir__gcra *gcra, bool keyed, uint64_t co
 			__int128 taken = total[j + 1] - total[i];
 			__int128 over = (taken - gcra->burst) * period * 16;
 
-			cr_assert_leq(over,
-				      ((__int128)(when[j] - when[i]) * 16 + slack) * count);
+			cr_assert_leq(over, ((__int128)(when[j] - when[i]) * 16 + slack) * count);
 		}
 	}
 }

@@ -23,8 +23,8 @@ static struct weir_spans_shm *shm(void)
 
 static struct weir_span_ring_shm *ring(uint32_t slot)
 {
-	size_t bytes = sizeof(struct weir_span_ring_shm) +
-		       shm()->slots * sizeof(struct weir_span_shm);
+	size_t bytes =
+		sizeof(struct weir_span_ring_shm) + shm()->slots * sizeof(struct weir_span_shm);
 
 	return (void *)((uint8_t *)(shm() + 1) + slot * bytes);
 }

@@ -9,7 +9,7 @@
 #include <weir/ctx.h>
 
 #define TRACE "4bf92f3577b34da6a3ce929d0e0e4736"
-#define SPAN "00f067aa0ba902b7"
+#define SPAN  "00f067aa0ba902b7"
 
 static int parse(const char *text, struct weir_trace *ret)
 {

@@ -32,8 +32,8 @@ extern "C" {
 
 /* A longer text, or a longer name or type in one, is malformed. */
 #define WEIR_LAYOUT_TEXT_BYTES_MAX (1U << 20)
-#define WEIR_LAYOUT_NAME_BYTES 48
-#define WEIR_LAYOUT_TYPE_BYTES 32
+#define WEIR_LAYOUT_NAME_BYTES	   48
+#define WEIR_LAYOUT_TYPE_BYTES	   32
 
 enum weir_layout_kind {
 	WEIR_LAYOUT_KIND_U8,

@@ -47,7 +47,7 @@ enum weir_loop_flags {
 struct weir_loop_opts {
 	size_t size;
 	uint32_t entries; /* submission queue; 0: 256 */
-	uint32_t flags;   /* enum weir_loop_flags */
+	uint32_t flags;	  /* enum weir_loop_flags */
 };
 
 /* Returns 0; -EINVAL; -ENOSYS, -EPERM where io_uring is missing or forbidden; -ENOMEM, -EMFILE.
