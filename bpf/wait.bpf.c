@@ -180,10 +180,9 @@ static __always_inline int continues(const struct wait_state *ws, const struct p
 	if (r->calls == 0 || ws->word != place->word || r->word_off != place->off ||
 	    r->file.ino != place->file.ino || r->file.dev != place->file.dev)
 		return 0;
-	if (now_ns - r->end_ns - (r->runqueue_ns - ws->runqueue_ns) >= WEIR_WAIT_GAP_NS)
-		return 0;
 	if (r->type != WEIR_OBJECT_TYPE_SEM || !r->since_ns)
-		return r->result == TIMED_OUT;
+		return r->result == TIMED_OUT &&
+		       now_ns - r->end_ns - (r->runqueue_ns - ws->runqueue_ns) < WEIR_WAIT_GAP_NS;
 	/* A semaphore's lane says when the wait began: exact. */
 	bpf_probe_read_user(&since_ns, sizeof(since_ns),
 			    (void *)(ws->word - WEIR_OFFSETOF(struct weir_sem_lane_shm, waitq) +

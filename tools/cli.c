@@ -87,8 +87,8 @@ static void duration(const struct cli *cli, const char *option, const char *text
 
 static bool set_flag(struct cli *cli, int key)
 {
-	bool *flags[] = {['q'] = &cli->quiet,	['v'] = &cli->verbose,	  ['y'] = &cli->yes,
-			 ['D'] = &cli->dry_run, ['f'] = &cli->follow,	  ['E'] = &cli->explain,
+	bool *flags[] = {['q'] = &cli->quiet,	['v'] = &cli->verbose,	 ['y'] = &cli->yes,
+			 ['D'] = &cli->dry_run, ['f'] = &cli->follow,	 ['E'] = &cli->explain,
 			 ['r'] = &cli->raw,	['H'] = &cli->noheadings};
 
 	if (key < 0 || (size_t)key >= sizeof(flags) / sizeof(flags[0]) || !flags[key])
@@ -212,8 +212,7 @@ void cli_parse(int argc, char **argv, int min, int max, struct cli *ret)
 		exit(fail(ENOMEM, NULL, "cannot start"));
 	choose(ret->command, options);
 	argp.args_doc = ret->command->synopsis;
-	snprintf(doc, sizeof(doc), "%s.%s%s", ret->command->help,
-		 ret->command->details ? "\v" : "",
+	snprintf(doc, sizeof(doc), "%s.%s%s", ret->command->help, ret->command->details ? "\v" : "",
 		 ret->command->details ? ret->command->details : "");
 	argp_err_exit_status = fail_is_run() ? EXIT_RUN_FAILED : EXIT_USAGE;
 	r = argp_parse(&argp, argc, argv, 0, NULL, &parse);
@@ -230,8 +229,9 @@ bool cli_confirm(const struct cli *cli, const char *question)
 	if (cli->yes)
 		return true;
 	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
-		fprintf(stderr, "weir: %s: nobody to ask here; say --yes to do it, --dry-run to "
-				"only look (W-CONFIRM)\n",
+		fprintf(stderr,
+			"weir: %s: nobody to ask here; say --yes to do it, --dry-run to "
+			"only look (W-CONFIRM)\n",
 			cli->command->name);
 		return false;
 	}

@@ -47,10 +47,11 @@ static int options(const struct cli *cli, struct weir_breaker_opts *ret)
 	uint64_t count = 10;
 	uint64_t period_ns = UINT64_C(10000000000);
 
-	if (cli->failures && (text_parse_rate(cli->failures, &count, &period_ns) < 0 ||
-			      count > UINT32_MAX || period_ns < 1000000 ||
-			      period_ns > UINT64_C(3600000000000)))
-		return cli_usage(cli, "--failures '%s': N/PERIOD is wanted, such as 5/10s, at most 1h",
+	if (cli->failures &&
+	    (text_parse_rate(cli->failures, &count, &period_ns) < 0 || count > UINT32_MAX ||
+	     period_ns < 1000000 || period_ns > UINT64_C(3600000000000)))
+		return cli_usage(cli,
+				 "--failures '%s': N/PERIOD is wanted, such as 5/10s, at most 1h",
 				 cli->failures);
 	if (cli->open_ns > UINT64_C(86400000000000))
 		return cli_usage(cli, "--open-for: at most 1d");

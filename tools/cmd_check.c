@@ -2,8 +2,9 @@
 /*
  * weir check: do the books agree?
  *
- * A copy of a busy segment is not of one moment, so a sum may be off in it although nothing is wrong.
- * Every finding has a key without numbers; only what is found in several looks in a row counts.
+ * A copy of a busy segment is not of one moment, so a sum may be off in it although nothing is
+ * wrong. Every finding has a key without numbers; only what is found in several looks in a row
+ * counts.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -88,8 +89,8 @@ static void check_blocks(const struct snapshot *snap, json_t *findings)
 
 		if (block == 0)
 			break;
-		if (bytes == 0 || bytes > snap->bytes - off ||
-		    state > WEIR_OBJECT_BLOCK_FREE || state == WEIR_OBJECT_BLOCK_VIRGIN) {
+		if (bytes == 0 || bytes > snap->bytes - off || state > WEIR_OBJECT_BLOCK_FREE ||
+		    state == WEIR_OBJECT_BLOCK_VIRGIN) {
 			found(findings, snap, NULL, "block",
 			      "the block at %llu has %llu bytes and state %llu",
 			      (unsigned long long)off, (unsigned long long)bytes,
@@ -119,7 +120,8 @@ static void check_threads(const struct snapshot *snap, json_t *findings)
 			continue;
 		if (proc >= snap->header.proc_count)
 			found(findings, snap, NULL, "thread-proc",
-			      "thread slot %u names process slot %u, which does not exist", i, proc);
+			      "thread slot %u names process slot %u, which does not exist", i,
+			      proc);
 		else if (snap->life[proc] == SNAP_FREE)
 			found(findings, snap, NULL, "thread-free",
 			      "thread slot %u is in use, its process slot %u is not", i, proc);
@@ -145,13 +147,13 @@ static void check_sem(const struct snapshot *snap, const struct snap_object *o, 
 		      "%u permits are taken, the lanes hold %lld (steps under way: %lld to %+lld)",
 		      v.used, (long long)v.held, (long long)v.low, (long long)v.high);
 	if (weir_sem_word_author(v.word) / 2 >= v.shm->lanes)
-		found(findings, snap, o->name, "author", "signed by lane %llu, which does not exist",
+		found(findings, snap, o->name, "author",
+		      "signed by lane %llu, which does not exist",
 		      (unsigned long long)weir_sem_word_author(v.word) / 2);
 	if (v.cap == 0 || v.cap > WEIR_SEM_PERMITS_MAX)
 		found(findings, snap, o->name, "cap", "%u permits", v.cap);
 	for (uint32_t i = 0; i < v.shm->lanes; i++) {
-		if (weir_sem_lane_ledger_hold(v.lanes[i].ledger) &&
-		    !snapshot_thread(snap, i).live)
+		if (weir_sem_lane_ledger_hold(v.lanes[i].ledger) && !snapshot_thread(snap, i).live)
 			found(findings, snap, o->name, "orphan",
 			      "lane %u holds permits of a thread that does not exist", i);
 	}
@@ -253,7 +255,8 @@ static int looks(const struct cli *cli, json_t **ret_findings, uint64_t *ret_obj
 		status = look(cli, &again, ret_objects);
 		if (status)
 			break;
-		json_object_foreach_safe(*ret_findings, next, key, j) {
+		json_object_foreach_safe(*ret_findings, next, key, j)
+		{
 			if (!json_object_get(again, key))
 				json_object_del(*ret_findings, key);
 		}
@@ -280,7 +283,8 @@ int weir_cmd_check(int argc, char **argv)
 		return status;
 	count = json_object_size(findings);
 	array = json_array();
-	json_object_foreach(findings, key, j) {
+	json_object_foreach(findings, key, j)
+	{
 		json_array_append(array, j);
 		if (!cli.json && !cli.quiet)
 			printf("WRONG  %s%s%s  %s\n",

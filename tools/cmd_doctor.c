@@ -74,8 +74,7 @@ static void check_kernel(struct report *report)
 	pidfd = pidfd_open(getpid(), 0);
 	if (pidfd < 0)
 		say(report, WARN, "W-PIDFD", "use Linux 5.3 or newer, and let the sandbox allow it",
-		    "no pidfd_open (%s): the dead are known by their locks alone",
-		    strerror(errno));
+		    "no pidfd_open (%s): the dead are known by their locks alone", strerror(errno));
 	else
 		say(report, OK, NULL, NULL, "pidfd_open works");
 	if (pidfd >= 0)
@@ -84,7 +83,8 @@ static void check_kernel(struct report *report)
 	if (syscall(SYS_io_uring_setup, 0, NULL) < 0 && (errno == ENOSYS || errno == EPERM))
 		say(report, WARN, "W-URING",
 		    "sysctl kernel.io_uring_disabled=0, and let the sandbox allow io_uring_setup",
-		    "no io_uring (%s, io_uring_disabled=%s): event loops of libweir-run do not start",
+		    "no io_uring (%s, io_uring_disabled=%s): event loops of libweir-run do not "
+		    "start",
 		    strerror(errno), disabled);
 	else
 		say(report, OK, NULL, NULL, "io_uring works (io_uring_disabled=%s)", disabled);
@@ -256,7 +256,8 @@ static void print(const struct cli *cli, const struct report *report)
 		out_json(document, cli->json_lines);
 		return;
 	}
-	json_array_foreach(report->checks, i, j) {
+	json_array_foreach(report->checks, i, j)
+	{
 		const char *level = json_string_value(json_object_get(j, "level"));
 		const char *code = json_string_value(json_object_get(j, "code"));
 		const char *fix = json_string_value(json_object_get(j, "fix"));

@@ -12,8 +12,8 @@
 
 #include "snapshot.h"
 
-#define POLL_NS	      100000000L
-#define PATIENCE      5 /* polls that a torn event at the head is waited for */
+#define POLL_NS	 100000000L
+#define PATIENCE 5 /* polls that a torn event at the head is waited for */
 
 struct reader {
 	struct snapshot *snap;
@@ -23,8 +23,8 @@ struct reader {
 	int stuck; /* polls that `next` has not been whole */
 };
 
-static const char *const kinds[] = {"none",   "attach", "detach", "death",     "reclaim",
-				    "create", "remove", "breaker", "resize",    "redeliver",
+static const char *const kinds[] = {"none",   "attach", "detach",  "death",  "reclaim",
+				    "create", "remove", "breaker", "resize", "redeliver",
 				    "skip",   "close",	"drop"};
 static const char *const breaker_states[] = {"closed", "open", "half_open", "forced_open",
 					     "disabled"};

@@ -34,16 +34,17 @@ static void plan_process(const struct snapshot *snap, uint32_t proc, json_t *arr
 	snprintf(text, sizeof(text), "process slot %u of pid %u (dead)", proc,
 		 snap->procs[proc].pid);
 	add(array, "reclaim", snap->name, text);
-	json_array_foreach(held, i, j) {
+	json_array_foreach(held, i, j)
+	{
 		const char *type = json_string_value(json_object_get(j, "type"));
 
 		snprintf(name, sizeof(name), "%s:%s", snap->name,
 			 json_string_value(json_object_get(j, "object")));
 		snprintf(text, sizeof(text), "%lld %s held by pid %u (dead)",
 			 (long long)json_integer_value(json_object_get(j, "amount")),
-			 strcmp(type, "sem") == 0      ? "permits"
+			 strcmp(type, "sem") == 0     ? "permits"
 			 : strcmp(type, "queue") == 0 ? "messages"
-						       : "probes",
+						      : "probes",
 			 snap->procs[proc].pid);
 		add(array, "reclaim", name, text);
 	}
@@ -96,10 +97,9 @@ static int do_one(const struct snapshot *snap)
 	}
 	if (snap->error || snapshot_count(snap, SNAP_DEAD) == 0)
 		return 0;
-	r = weir_segment_open(snap->path,
-			      &WEIR_OPTS(segment, .role = "weir gc", .why = why,
-					 .why_bytes = sizeof(why)),
-			      &seg);
+	r = weir_segment_open(
+		snap->path,
+		&WEIR_OPTS(segment, .role = "weir gc", .why = why, .why_bytes = sizeof(why)), &seg);
 	if (r == 0) {
 		r = weir_segment_recover(seg, NULL);
 		weir_segment_close(seg);

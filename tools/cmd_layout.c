@@ -7,10 +7,10 @@
 #include "tools.h"
 
 static const char *const kinds[] = {
-	[WEIR_LAYOUT_KIND_U8] = "u8",	    [WEIR_LAYOUT_KIND_U16] = "u16",
-	[WEIR_LAYOUT_KIND_U32] = "u32",	    [WEIR_LAYOUT_KIND_U64] = "u64",
-	[WEIR_LAYOUT_KIND_I64] = "i64",	    [WEIR_LAYOUT_KIND_F64] = "f64",
-	[WEIR_LAYOUT_KIND_CHAR] = "char",   [WEIR_LAYOUT_KIND_STRUCT] = "struct",
+	[WEIR_LAYOUT_KIND_U8] = "u8",	  [WEIR_LAYOUT_KIND_U16] = "u16",
+	[WEIR_LAYOUT_KIND_U32] = "u32",	  [WEIR_LAYOUT_KIND_U64] = "u64",
+	[WEIR_LAYOUT_KIND_I64] = "i64",	  [WEIR_LAYOUT_KIND_F64] = "f64",
+	[WEIR_LAYOUT_KIND_CHAR] = "char", [WEIR_LAYOUT_KIND_STRUCT] = "struct",
 	[WEIR_LAYOUT_KIND_PAD] = "pad",
 };
 
@@ -21,7 +21,8 @@ static void type_text(const struct weir_layout_field *field, char ret_text[64])
 	if (field->count != 1)
 		snprintf(count, sizeof(count), "[%u]", field->count);
 	snprintf(ret_text, 64, "%s%s%s%.30s%s", field->atomic ? "atomic-" : "", kinds[field->kind],
-		 field->struct_name ? " " : "", field->struct_name ? field->struct_name : "", count);
+		 field->struct_name ? " " : "", field->struct_name ? field->struct_name : "",
+		 count);
 }
 
 static json_t *text_or_null(const char *text)

@@ -100,12 +100,13 @@ static void detail(struct row *row, const json_t *j)
 		detail_breaker(row, j);
 	} else if (strcmp(type, "queue") == 0) {
 		put_use(row, get(j, "depth"), get(j, "slots"));
-		snprintf(d, 128, "%" JSON_INTEGER_FORMAT " being read, %" JSON_INTEGER_FORMAT
-				 " being written",
+		snprintf(d, 128,
+			 "%" JSON_INTEGER_FORMAT " being read, %" JSON_INTEGER_FORMAT
+			 " being written",
 			 get(j, "reading"), get(j, "writing"));
 	} else if (strcmp(type, "spans") == 0) {
-		snprintf(d, 128, "%" JSON_INTEGER_FORMAT " recorded by %" JSON_INTEGER_FORMAT
-				 " threads",
+		snprintf(d, 128,
+			 "%" JSON_INTEGER_FORMAT " recorded by %" JSON_INTEGER_FORMAT " threads",
 			 get(j, "recorded_total"), get(j, "rings_used"));
 	}
 }

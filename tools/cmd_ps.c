@@ -7,8 +7,8 @@
 #include "snapshot.h"
 
 static const struct column columns[] = {
-	{"PID", true, false},	  {"SEGMENT", false, false}, {"ROLE", false, false},
-	{"STATE", false, false},  {"UPTIME", true, false},   {"HELD", false, false},
+	{"PID", true, false},	   {"SEGMENT", false, false}, {"ROLE", false, false},
+	{"STATE", false, false},   {"UPTIME", true, false},   {"HELD", false, false},
 	{"WAITING", false, false}, {"VERSION", false, false}, {"EXE", false, false},
 };
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))
@@ -61,7 +61,8 @@ static json_t *process(const struct snapshot *snap, uint32_t proc)
 	json_object_set_new(j, "pid", out_u64(p->pid));
 	text_clean(text, sizeof(text), p->role, sizeof(p->role));
 	json_object_set_new(j, "role", json_string(text));
-	json_object_set_new(j, "state", json_string(snap->life[proc] == SNAP_DEAD ? "dead" : "live"));
+	json_object_set_new(j, "state",
+			    json_string(snap->life[proc] == SNAP_DEAD ? "dead" : "live"));
 	json_object_set_new(j, "uptime_ns",
 			    snap->life[proc] == SNAP_DEAD || attached > snap->now_ns
 				    ? json_null()
@@ -86,7 +87,8 @@ static void list(const json_t *array, const char *number, char *ret_text, size_t
 	json_t *j;
 
 	snprintf(ret_text, room, "-");
-	json_array_foreach(array, i, j) {
+	json_array_foreach(array, i, j)
+	{
 		json_int_t n = json_integer_value(json_object_get(j, number));
 		const char *name = json_string_value(json_object_get(j, "object"));
 		int len;
@@ -171,8 +173,7 @@ int weir_cmd_ps(int argc, char **argv)
 	table = table_new(&cli, columns, COLUMNS);
 	if (!table)
 		return EXIT_USAGE;
-	json_array_foreach(array, i, j)
-		add_row(table, j);
+	json_array_foreach(array, i, j) add_row(table, j);
 	if (json_array_size(array) == 0)
 		fputs("no processes are attached\n", stderr);
 	table_print(table);

@@ -49,9 +49,8 @@ static int open_limiter(const struct cli *cli, const struct target *target,
 			const struct limit *limit, struct weir_segment *seg,
 			struct weir_limiter **ret)
 {
-	struct weir_limiter_opts opts =
-		WEIR_OPTS(limiter, .count = limit->count, .period_ns = limit->period_ns,
-			  .burst = cli->burst);
+	struct weir_limiter_opts opts = WEIR_OPTS(
+		limiter, .count = limit->count, .period_ns = limit->period_ns, .burst = cli->burst);
 	int status;
 	int r = weir_limiter_open(seg, target->object, NULL, ret);
 
@@ -156,9 +155,9 @@ int weir_cmd_rate_take(int argc, char **argv)
 	if (!target.object[0])
 		return cli_usage(&cli, "'%s' names no object", cli.argv[0]);
 	if (cli.argc > 1 && text_parse_rate(cli.argv[1], &limit.count, &limit.period_ns) < 0)
-		return cli_usage(&cli,
-				 "limit '%s': COUNT/PERIOD is wanted, such as 20/hour, 5/s, 3/250ms",
-				 cli.argv[1]);
+		return cli_usage(
+			&cli, "limit '%s': COUNT/PERIOD is wanted, such as 20/hour, 5/s, 3/250ms",
+			cli.argv[1]);
 	if (cli.key && cli.has_timeout)
 		return cli_usage(&cli, "--timeout does not go with --key");
 	status = fail_open(&target, &seg);

@@ -17,7 +17,8 @@ static int open_sem(const struct cli *cli, const struct target *target, struct w
 	int r = weir_sem_open(seg, target->object, NULL, ret_sem);
 
 	if (r == -ENOENT && permits)
-		r = weir_sem_open(seg, target->object, &WEIR_OPTS(sem, .permits = permits), ret_sem);
+		r = weir_sem_open(seg, target->object, &WEIR_OPTS(sem, .permits = permits),
+				  ret_sem);
 	if (r == -ENOENT)
 		return fail_object(target, "sem", r, "say how many there are:  --permits N");
 	if (r < 0)

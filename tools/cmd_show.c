@@ -57,17 +57,20 @@ static void explain_text(const json_t *layouts)
 	json_t *layout;
 	json_t *doc;
 
-	json_object_foreach((json_t *)(uintptr_t)layouts, name, layout) {
+	json_object_foreach((json_t *)(uintptr_t)layouts, name, layout)
+	{
 		printf("\n  struct %s: %s\n", name,
 		       json_string_value(json_object_get(layout, "about")));
-		json_object_foreach(layout, field, doc) {
+		json_object_foreach(layout, field, doc)
+		{
 			if (strcmp(field, "about") != 0)
 				printf("    %-20s %s\n", field, json_string_value(doc));
 		}
 	}
 }
 
-static void show_text(const struct snapshot *snap, const struct snap_object *o, const struct cli *cli)
+static void show_text(const struct snapshot *snap, const struct snap_object *o,
+		      const struct cli *cli)
 {
 	json_t *j = describe_object(snap, o, true);
 

@@ -53,7 +53,8 @@ static void add_rates(json_t *now, const json_t *before, double seconds)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(now, key, value) {
+	json_object_foreach(now, key, value)
+	{
 		const char *end = strstr(key, "_total");
 		const json_t *old = json_object_get(before, key);
 		json_int_t diff;
@@ -92,7 +93,8 @@ static void print_line(const char *name, const json_t *j)
 				printf("  %.*s/s %.1f", (int)(per - key), key,
 				       json_real_value(value));
 			else if (json_is_integer(value))
-				printf("  %s %" JSON_INTEGER_FORMAT, key, json_integer_value(value));
+				printf("  %s %" JSON_INTEGER_FORMAT, key,
+				       json_integer_value(value));
 		}
 	}
 	putchar('\n');
@@ -105,7 +107,8 @@ static void print_all(const struct cli *cli, json_t *now)
 	const char *name;
 	json_t *j;
 
-	json_object_foreach(now, name, j) {
+	json_object_foreach(now, name, j)
+	{
 		if (cli->json) {
 			json_object_set_new(j, "name", json_string(name));
 			json_array_append(objects, j);
@@ -124,7 +127,8 @@ static void print_all(const struct cli *cli, json_t *now)
 
 static void sleep_ns(uint64_t ns)
 {
-	struct timespec t = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+	struct timespec t = {.tv_sec = (time_t)(ns / 1000000000),
+			     .tv_nsec = (long)(ns % 1000000000)};
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR)
 		;
@@ -147,9 +151,8 @@ static int watch(const struct cli *cli, const char *arg, uint64_t interval_ns, u
 		status = look(cli, arg, &now, &now_ns);
 		if (status)
 			break;
-		json_object_foreach(now, name, j)
-			add_rates(j, json_object_get(before, name),
-				  (double)(now_ns - before_ns) / 1e9);
+		json_object_foreach(now, name, j) add_rates(j, json_object_get(before, name),
+							    (double)(now_ns - before_ns) / 1e9);
 		print_all(cli, now);
 		json_decref(before);
 		before = now;
@@ -172,8 +175,8 @@ int weir_cmd_stat(int argc, char **argv)
 	if (cli.argc > 0 && (cli.argc == 3 || text_parse_duration(cli.argv[0], &interval_ns) < 0))
 		arg = cli.argv[next++];
 	if (cli.argc > next) {
-		if (text_parse_duration(cli.argv[next], &interval_ns) < 0 || interval_ns < 1000000 ||
-		    interval_ns > UINT64_C(86400000000000))
+		if (text_parse_duration(cli.argv[next], &interval_ns) < 0 ||
+		    interval_ns < 1000000 || interval_ns > UINT64_C(86400000000000))
 			return cli_usage(&cli, "interval '%s': 1ms to 1d is wanted",
 					 cli.argv[next]);
 		count = 0;

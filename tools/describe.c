@@ -228,7 +228,8 @@ static json_t *queue_in_flight(const struct snapshot *snap, const struct queue_v
 		uint64_t state = weir_queue_slot_word_state(word);
 		json_t *j;
 
-		if (state != WEIR_QUEUE_SLOT_STATE_WRITING && state != WEIR_QUEUE_SLOT_STATE_READING)
+		if (state != WEIR_QUEUE_SLOT_STATE_WRITING &&
+		    state != WEIR_QUEUE_SLOT_STATE_READING)
 			continue;
 		j = describe_thread(snap, (uint32_t)weir_queue_slot_word_owner(word));
 		set_s(j, "does", state == WEIR_QUEUE_SLOT_STATE_WRITING ? "writes" : "reads");
@@ -369,8 +370,8 @@ json_t *describe_segment(const struct snapshot *snap)
 	set_s(j, "path", snap->path);
 	set_s(j, "state", snap->error ? "unreadable" : "ok");
 	set_s(j, "code", snap->error ? fail_code(snap->error) : NULL);
-	set_s(j, "problem", snap->error ? (snap->why[0] ? snap->why : fail_words(snap->error))
-					: NULL);
+	set_s(j, "problem",
+	      snap->error ? (snap->why[0] ? snap->why : fail_words(snap->error)) : NULL);
 	set_n(j, "size_bytes", (uint64_t)snap->st.st_size);
 	describe_file(snap, j);
 	if (snap->error)

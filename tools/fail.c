@@ -50,8 +50,7 @@ static const struct code codes[] = {
 	{EMSGSIZE, EXIT_USAGE, "W-EMSGSIZE", "the message is too long", NULL},
 	{EUSERS, EXIT_SYSTEM, "W-EUSERS", "no free slot: too many processes or threads",
 	 "see who is attached:  weir ps SEGMENT"},
-	{ENOSPC, EXIT_SYSTEM, "W-ENOSPC", "no room",
-	 "see what takes it:  weir ls; df -h"},
+	{ENOSPC, EXIT_SYSTEM, "W-ENOSPC", "no room", "see what takes it:  weir ls; df -h"},
 	{EFBIG, EXIT_SYSTEM, "W-EFBIG", "too big to look at", NULL},
 	{EOVERFLOW, EXIT_USAGE, "W-EOVERFLOW", "more than one thread may hold", NULL},
 };

@@ -17,18 +17,21 @@
 
 const struct command commands[] = {
 	{"ls", "[SEGMENT[:OBJECT]]", "List segments and their objects", "JorH", weir_cmd_ls,
-	 "Segments lie in $WEIR_DIR, else /run/weir if that is on a tmpfs, else /dev/shm/weir-UID."},
+	 "Segments lie in $WEIR_DIR, else /run/weir if that is on a tmpfs, else "
+	 "/dev/shm/weir-UID."},
 	{"show", "SEGMENT[:OBJECT]", "Print everything about a segment or an object", "JE",
 	 weir_cmd_show, "SEGMENT may be a path, OBJECT a pattern such as 'jobs*'."},
 	{"ps", "[SEGMENT]", "List attached processes: what they hold and wait for", "JorH",
 	 weir_cmd_ps, "DEAD: gone without leaving; what it held comes back at the next sweep."},
-	{"stat", "[SEGMENT[:OBJECT]] [INTERVAL [COUNT]]", "Print rates per second", "J", weir_cmd_stat,
+	{"stat", "[SEGMENT[:OBJECT]] [INTERVAL [COUNT]]", "Print rates per second", "J",
+	 weir_cmd_stat,
 	 "Without INTERVAL: one line per object, over one second.  COUNT lines else, or for ever."},
 	{"events", "[SEGMENT]", "Print the audit log: attached, died, reclaimed, opened ...", "Jf",
 	 weir_cmd_events, NULL},
 	{"check", "[SEGMENT[:OBJECT]]", "Compare the books: do all sums agree?", "Jqv",
 	 weir_cmd_check,
-	 "Only what is found in five looks in a row is reported: a busy segment may look wrong once."},
+	 "Only what is found in five looks in a row is reported: a busy segment may look wrong "
+	 "once."},
 	{"gc", "[SEGMENT]", "Reclaim what dead processes held, remove what reboots left", "JyDq",
 	 weir_cmd_gc, "Without --yes it only says what there is to do; status 1 if there is."},
 	{"rm", "SEGMENT[:OBJECT]...", "Remove segments or objects", "yDq", weir_cmd_rm,
@@ -38,21 +41,24 @@ const struct command commands[] = {
 	 NAMES "  The status is the command's, 124 after waiting for T, 125 if weir failed, 126 or "
 	       "127 if the command could not be run.  If weir is killed, its permits come back and "
 	       "the command gets SIGTERM."},
-	{"sem status", "NAME", "Print a semaphore: holders and waiters", "JE", weir_cmd_status, NAMES},
+	{"sem status", "NAME", "Print a semaphore: holders and waiters", "JE", weir_cmd_status,
+	 NAMES},
 	{"sem resize", "NAME PERMITS", "Change the number of permits", "Dq", weir_cmd_sem_resize,
 	 NAMES},
 	{"rate take", "NAME [LIMIT] [-n COST] [--burst N] [--key KEY] [--timeout T]",
 	 "Take from a limit: status 0 allowed, 1 denied", "JqnBkKT", weir_cmd_rate_take,
-	 NAMES "  LIMIT is COUNT/PERIOD, such as 20/hour, 5/s or 3/250ms; the first who names it makes "
-	       "it.  With --timeout it waits for its turn."},
+	 NAMES
+	 "  LIMIT is COUNT/PERIOD, such as 20/hour, 5/s or 3/250ms; the first who names it makes "
+	 "it.  With --timeout it waits for its turn."},
 	{"rate status", "NAME", "Print a limit and what can be taken now", "JE", weir_cmd_status,
 	 NAMES},
 	{"breaker run",
 	 "NAME [--failures N/PERIOD] [--percent P] [--open-for T] [--probes N] -- COMMAND [ARG]...",
 	 "Run a command unless the breaker is open", "FCORq", weir_cmd_breaker_run,
-	 NAMES "  A command that ends with another status than 0 has failed.  The breaker opens when of "
-	       "at least N calls within PERIOD P percent failed.  The status is the command's, or 1 "
-	       "without running it while the breaker is open."},
+	 NAMES
+	 "  A command that ends with another status than 0 has failed.  The breaker opens when of "
+	 "at least N calls within PERIOD P percent failed.  The status is the command's, or 1 "
+	 "without running it while the breaker is open."},
 	{"breaker status", "NAME", "Print a breaker", "JE", weir_cmd_status, NAMES},
 	{"breaker open", "NAME", "Refuse all calls until told otherwise", "Dq",
 	 weir_cmd_breaker_force, NAMES},
@@ -65,17 +71,20 @@ const struct command commands[] = {
 	 "Send messages, or each line of the input", "qSZXT", weir_cmd_queue_put,
 	 NAMES "  Status 1 when full, unless --timeout says how long to wait."},
 	{"queue get", "NAME [-n N] [--timeout T]", "Receive messages, one line each", "JnTq",
-	 weir_cmd_queue_get, NAMES "  Status 1 when empty, unless --timeout says how long to wait."},
+	 weir_cmd_queue_get,
+	 NAMES "  Status 1 when empty, unless --timeout says how long to wait."},
 	{"queue peek", "NAME [-n N]", "Look at what is waiting, without taking it", "Jn",
 	 weir_cmd_queue_peek, NAMES},
 	{"queue status", "NAME", "Print a queue and who works on its messages", "JE",
 	 weir_cmd_status, NAMES},
-	{"queue close", "NAME", "Take no more messages, for good", "yDq", weir_cmd_queue_close, NAMES},
-	{"trace", "-f|export|flame|caps|stats ...", "Follow and export spans", NULL, weir_cmd_trace,
-	 NULL},
+	{"queue close", "NAME", "Take no more messages, for good", "yDq", weir_cmd_queue_close,
+	 NAMES},
+	{"trace", "[export|caps|stats] [-f] [SEGMENT[:OBJECT]]", "Follow and export spans", NULL,
+	 weir_cmd_trace, NULL},
 	{"doctor", "[SEGMENT]", "Check the machine and every segment", "Jqv", weir_cmd_doctor,
 	 "Status 1 when something is wrong."},
-	{"layout", "[NAME]", "Print the layout of the shared structures", "J", weir_cmd_layout, NULL},
+	{"layout", "[NAME]", "Print the layout of the shared structures", "J", weir_cmd_layout,
+	 NULL},
 	{"version", "", "Print the version", "Jv", weir_cmd_version, NULL},
 	{"completion", "bash", "Print a completion script", "", weir_cmd_completion, NULL},
 	{"help", "[COMMAND]", "Explain a command", NULL, weir_cmd_help, NULL},

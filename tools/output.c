@@ -105,7 +105,8 @@ static void print_item(const json_t *item, int indent)
 	json_t *value;
 
 	printf("%*s", indent, "");
-	json_object_foreach((json_t *)(uintptr_t)item, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)item, key, value)
+	{
 		print_key(key, 0, 0);
 		print_value(key, value);
 		fputs("  ", stdout);
@@ -118,7 +119,8 @@ void out_text(const json_t *object, int indent)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)object, key, value)
+	{
 		if (json_is_object(value)) {
 			print_key(key, indent, 0);
 			putchar('\n');
@@ -129,8 +131,7 @@ void out_text(const json_t *object, int indent)
 
 			print_key(key, indent, 20);
 			printf("%zu\n", json_array_size(value));
-			json_array_foreach(value, i, item)
-				print_item(item, indent + 2);
+			json_array_foreach(value, i, item) print_item(item, indent + 2);
 		} else {
 			print_key(key, indent, 20);
 			print_value(key, value);

@@ -19,7 +19,7 @@
 #include "snapshot.h"
 
 #define SEGMENT_MAGIC UINT64_C(0x3147455352494557) /* "WEIRSEG1" */
-#define OBJECT_MAGIC  0x52494557u		    /* "WEIR" */
+#define OBJECT_MAGIC  0x52494557u		   /* "WEIR" */
 #define BYTES_MAX     (UINT64_C(1) << 30)
 #define UNIT	      64u
 #define LOCK_BASE     ((off_t)1 << 40)
@@ -116,7 +116,9 @@ static int check_boot(struct snapshot *snap)
 		text[0] = '\0';
 	fclose(file);
 	for (const char *c = text; *c && digits < 32; c++) {
-		int v = *c >= '0' && *c <= '9' ? *c - '0' : *c >= 'a' && *c <= 'f' ? *c - 'a' + 10 : -1;
+		int v = *c >= '0' && *c <= '9'	 ? *c - '0'
+			: *c >= 'a' && *c <= 'f' ? *c - 'a' + 10
+						 : -1;
 
 		if (v < 0)
 			continue;
@@ -149,8 +151,8 @@ static int check_header(struct snapshot *snap)
 	    !fits(snap, h->proc_off, h->proc_count, 1024, sizeof(struct weir_process_shm)) ||
 	    !fits(snap, h->thread_off, h->thread_count, 4095, sizeof(struct weir_thread_shm)) ||
 	    !fits(snap, h->event_off, h->event_count, UINT32_MAX, sizeof(struct weir_event_shm)) ||
-	    (h->event_count & (h->event_count - 1)) != 0 ||
-	    !fits(snap, h->arena_off, 1, 1, UNIT) || h->arena_off % UNIT != 0)
+	    (h->event_count & (h->event_count - 1)) != 0 || !fits(snap, h->arena_off, 1, 1, UNIT) ||
+	    h->arena_off % UNIT != 0)
 		return refuse(snap, -EBADMSG, "the tables in the header do not fit the file");
 	snap->procs = (const void *)(snap->base + h->proc_off);
 	snap->threads = (const void *)(snap->base + h->thread_off);
@@ -230,8 +232,9 @@ static void check_object(const struct snapshot *snap, struct snap_object *o)
 	uint64_t block;
 
 	if (o->off < snap->header.arena_off || o->off % UNIT != 0 || o->off > snap->bytes - UNIT) {
-		snprintf(o->problem, sizeof(o->problem), "entry %u: offset %llu is not in the arena",
-			 o->index, (unsigned long long)o->off);
+		snprintf(o->problem, sizeof(o->problem),
+			 "entry %u: offset %llu is not in the arena", o->index,
+			 (unsigned long long)o->off);
 		return;
 	}
 	head = (const void *)(snap->base + o->off);
@@ -242,7 +245,8 @@ static void check_object(const struct snapshot *snap, struct snap_object *o)
 	if (memchr(name, '\0', sizeof(name)) && weir_name_check(name) == 0)
 		memcpy(o->name, name, sizeof(name));
 	if (head->magic != OBJECT_MAGIC)
-		snprintf(o->problem, sizeof(o->problem), "entry %u: no object head there", o->index);
+		snprintf(o->problem, sizeof(o->problem), "entry %u: no object head there",
+			 o->index);
 	else if (o->name[0] == '?')
 		snprintf(o->problem, sizeof(o->problem), "entry %u: no sound name", o->index);
 	else if (o->type == 0 || o->type >= sizeof(types) / sizeof(types[0]))

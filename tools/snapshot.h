@@ -2,8 +2,8 @@
 /*
  * A private copy of a segment, for looking.
  *
- * Foreign segments are read with pread() and never mapped: a file that is truncated while we look is
- * a short read and not a SIGBUS, nothing is ever written, and what was checked does not change
+ * Foreign segments are read with pread() and never mapped: a file that is truncated while we look
+ * is a short read and not a SIGBUS, nothing is ever written, and what was checked does not change
  * afterwards.  Whatever is reachable through this interface lies inside the copy.
  */
 #ifndef WEIR_TOOLS_SNAPSHOT_H
@@ -21,13 +21,13 @@ enum snap_life {
 };
 
 struct snap_object {
-	char name[32]; /* "?" when there is no sound name */
-	uint32_t type; /* enum weir_object_type */
+	char name[32];	/* "?" when there is no sound name */
+	uint32_t type;	/* enum weir_object_type */
 	uint32_t index; /* in the directory */
 	uint64_t off;
 	uint64_t bytes;
-	const void *at;	     /* NULL when problem is set */
-	char problem[96];    /* why it cannot be looked at, or empty */
+	const void *at;	  /* NULL when problem is set */
+	char problem[96]; /* why it cannot be looked at, or empty */
 };
 
 struct snapshot {
@@ -71,8 +71,9 @@ int snapshot_fail(const struct snapshot *snap);
  * be read have `error` set.  0 or -errno of the directory. */
 int snapshot_all(const char *pattern, struct snapshot **ret, size_t *ret_count);
 void snapshot_drop_all(struct snapshot *snaps, size_t count);
-/* For commands that take [SEGMENT[:OBJECT]]: `arg` NULL means all segments.  A single one that cannot
- * be read, or an object that is not there, is complained about.  Returns 0 or the exit status. */
+/* For commands that take [SEGMENT[:OBJECT]]: `arg` NULL means all segments.  A single one that
+ * cannot be read, or an object that is not there, is complained about.  Returns 0 or the exit
+ * status. */
 int snapshot_wanted(const struct cli *cli, const char *arg, struct target *ret_target,
 		    struct snapshot **ret, size_t *ret_count);
 
@@ -101,9 +102,9 @@ struct sem_view {
 	uint64_t acquires;
 	uint64_t waits;
 	uint64_t wait_ns;
-	int64_t held;	/* sum of the lanes */
-	int64_t low;	/* used must lie between held + low and held + high: */
-	int64_t high;	/* steps that are under way */
+	int64_t held; /* sum of the lanes */
+	int64_t low;  /* used must lie between held + low and held + high: */
+	int64_t high; /* steps that are under way */
 };
 bool sem_view(const struct snapshot *snap, const struct snap_object *object, struct sem_view *ret,
 	      char why[96]);

@@ -17,10 +17,22 @@ static const struct {
 	const char *name;
 	uint64_t ns;
 } units[] = {
-	{"ns", 1},	    {"us", US},		 {"ms", MS},	      {"s", SEC},
-	{"min", 60 * SEC},  {"h", 3600 * SEC},	 {"d", 86400 * SEC},  {"sec", SEC},
-	{"second", SEC},    {"seconds", SEC},	 {"m", 60 * SEC},     {"minute", 60 * SEC},
-	{"minutes", 60 * SEC}, {"hour", 3600 * SEC}, {"hours", 3600 * SEC}, {"day", 86400 * SEC},
+	{"ns", 1},
+	{"us", US},
+	{"ms", MS},
+	{"s", SEC},
+	{"min", 60 * SEC},
+	{"h", 3600 * SEC},
+	{"d", 86400 * SEC},
+	{"sec", SEC},
+	{"second", SEC},
+	{"seconds", SEC},
+	{"m", 60 * SEC},
+	{"minute", 60 * SEC},
+	{"minutes", 60 * SEC},
+	{"hour", 3600 * SEC},
+	{"hours", 3600 * SEC},
+	{"day", 86400 * SEC},
 	{"days", 86400 * SEC},
 };
 
@@ -127,8 +139,7 @@ const char *text_time(uint64_t mono_ns, char ret_text[TEXT_BYTES + 8])
 	int64_t ns;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	ns = (int64_t)t.tv_sec * (int64_t)SEC + t.tv_nsec -
-	     (int64_t)(weir_now_ns() - mono_ns);
+	ns = (int64_t)t.tv_sec * (int64_t)SEC + t.tv_nsec - (int64_t)(weir_now_ns() - mono_ns);
 	if (ns < 0)
 		ns = 0;
 	t.tv_sec = ns / (int64_t)SEC;

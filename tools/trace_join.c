@@ -20,7 +20,7 @@
 #define MS	   UINT64_C(1000000)
 #define ITEMS_MAX  (1u << 18)
 #define LEVEL_MAX  64u	       /* deeper ones begin anew */
-#define COVER_MAX  64u	       /* spans of a thread that begin before a wait and are looked at */
+#define COVER_MAX  64u	       /* spans of a thread that are looked at for one wait */
 #define SETTLE_NS  (150 * MS)  /* a record this old has no newer one on the way */
 #define ORPHAN_NS  (500 * MS)  /* a wait without a parent by then has none */
 #define PARENT_NS  (2000 * MS) /* a parent that did not come by then is not recorded here */

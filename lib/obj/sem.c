@@ -354,23 +354,42 @@ static bool dequeue(const struct weir__semv *v, uint32_t self)
 	return false;
 }
 
+/* Does this lane have permits: in its ledger, or granted and not yet noticed by a sleeper? */
+static bool has_permits(const struct weir__semv *v, uint64_t word, uint32_t lane)
+{
+	/* relaxed: for display. */
+	uint64_t cell = weir_load_relaxed(&v->lanes[lane].cell);
+
+	if (weir_sem_lane_ledger_hold(weir_load_relaxed(&v->lanes[lane].ledger)) != 0)
+		return true;
+	return weir_sem_lane_cell_state(cell) == WEIR_SEM_LANE_CELL_WAIT &&
+	       weir__seq_diff(weir__sem_latest(v, word, lane, 1), weir_sem_lane_cell_seq(cell)) >=
+		       0;
+}
+
 /* For the tracer: who is in our way? */
 static void publish_holder(const struct weir__semv *v, uint32_t self)
 {
 	struct weir_waitq_shm *q = &v->lanes[self].waitq;
 	struct weir_thread_shm *t = &v->seg->threads[self];
 	uint32_t high = weir__thread_high(v->seg);
-
 	/* relaxed, all of it: for display. */
+	uint64_t word = weir_load_relaxed(&v->shm->word);
+
 	weir_store_relaxed(&q->waiter_tid, t->tid);
 	weir_store_relaxed(&q->span, weir_load_relaxed(&t->span));
 	weir_store_relaxed(&q->trace[0], weir_load_relaxed(&t->trace[0]));
 	weir_store_relaxed(&q->trace[1], weir_load_relaxed(&t->trace[1]));
 	weir_store_relaxed(&q->holder_tid, 0);
 	for (uint32_t lane = 0; lane < high; lane++) {
-		if (weir_sem_lane_ledger_hold(weir_load_relaxed(&v->lanes[lane].ledger)) == 0)
+		bool noticed;
+
+		if (!has_permits(v, word, lane))
 			continue;
-		weir_store_relaxed(&q->holder_span, weir_load_relaxed(&v->lanes[lane].span));
+		noticed = weir_sem_lane_ledger_hold(weir_load_relaxed(&v->lanes[lane].ledger)) != 0;
+		weir_store_relaxed(&q->holder_span,
+				   noticed ? weir_load_relaxed(&v->lanes[lane].span)
+					   : weir_load_relaxed(&v->seg->threads[lane].span));
 		weir_store_relaxed(&q->holder_tid, weir__thread_tid(v->seg, lane));
 		if (lane != self)
 			return;
