@@ -195,19 +195,30 @@ static struct weir_queue_slot_shm *own_slot(const struct weir__queuev *v, int se
 	return slot;
 }
 
-static void stamp(const struct weir__queuev *v, uint32_t self, struct weir_queue_slot_shm *slot)
+/* The trace that travels with the message: the caller's, or that of the thread. */
+static void stamp(const struct weir__queuev *v, uint32_t self, struct weir_queue_slot_shm *slot,
+		  const struct weir_trace *trace)
 {
 	struct weir_thread_shm *t = &v->seg->threads[self];
 	/* relaxed, all of it: only we write them. */
 	uint64_t span = weir_load_relaxed(&t->span);
+	uint64_t ids[2];
 
+	if (trace)
+		memcpy(ids, trace->trace_id, sizeof(ids));
 	slot->flags = 0;
-	if (span == 0)
+	if (trace && (ids[0] | ids[1]) != 0) {
+		memcpy(&slot->span, trace->span_id, 8);
+		slot->trace[0] = ids[0];
+		slot->trace[1] = ids[1];
+	} else if (span != 0) {
+		slot->span = span;
+		slot->trace[0] = weir_load_relaxed(&t->trace[0]);
+		slot->trace[1] = weir_load_relaxed(&t->trace[1]);
+	} else {
 		return;
+	}
 	slot->flags = FLAG_TRACE;
-	slot->span = span;
-	slot->trace[0] = weir_load_relaxed(&t->trace[0]);
-	slot->trace[1] = weir_load_relaxed(&t->trace[1]);
 	slot->sent_ns = weir__now_ns();
 }
 
@@ -332,7 +343,7 @@ int weir_queue_commit(struct weir_queue *queue, struct weir_msg *msg)
 		return -EINVAL;
 	if (msg->bytes > queue->v.payload)
 		return -EMSGSIZE;
-	stamp(&queue->v, (uint32_t)self, slot);
+	stamp(&queue->v, (uint32_t)self, slot, &msg->trace);
 	commit(&queue->v, slot, msg->position, msg->bytes);
 	msg->slot = NULL;
 	return 0;
@@ -357,7 +368,7 @@ static int send_at(const struct weir__queuev *v, uint32_t self, uint64_t pos, co
 	struct weir_queue_slot_shm *slot = weir__slot(v, pos);
 
 	memcpy(slot + 1, data, bytes);
-	stamp(v, self, slot);
+	stamp(v, self, slot, NULL);
 	commit(v, slot, pos, bytes);
 	return 0;
 }

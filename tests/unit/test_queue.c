@@ -94,6 +94,36 @@ Test(queue, loans_commit_or_are_given_up)
 	weir_segment_close(seg);
 }
 
+Test(queue, a_message_carries_the_trace_it_was_given_or_the_threads)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_trace mine;
+	struct weir_trace threads;
+	struct weir_msg msg;
+
+	weir_trace_new(&mine);
+	weir_trace_new(&threads);
+	put(q, 1);
+	weir_segment_set_trace(seg, &threads);
+	put(q, 2);
+	cr_assert_eq(weir_queue_try_loan(q, &msg), 0);
+	msg.trace = mine;
+	cr_assert_eq(weir_queue_commit(q, &msg), 0);
+	cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+	cr_assert_eq(msg.sent_ns, 0);
+	weir_queue_done(q, &msg);
+	cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+	cr_assert_eq(memcmp(msg.trace.trace_id, threads.trace_id, 16), 0);
+	weir_queue_done(q, &msg);
+	cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+	cr_assert_eq(memcmp(msg.trace.trace_id, mine.trace_id, 16), 0);
+	cr_assert_eq(memcmp(msg.trace.span_id, mine.span_id, 8), 0);
+	cr_assert_gt(msg.sent_ns, 0);
+	weir_queue_done(q, &msg);
+	weir_segment_close(seg);
+}
+
 Test(queue, a_dead_receivers_message_is_delivered_again_in_order)
 {
 	struct weir_segment *seg = help_segment();

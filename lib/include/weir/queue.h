@@ -24,7 +24,8 @@ struct weir_msg {
 	uint32_t tries;	   /* receivers that died with it before */
 	uint64_t position; /* place in the order of the queue: never repeats, same again when
 			      redelivered */
-	struct weir_trace trace;
+	struct weir_trace
+		trace;	  /* received: the sender's; sending: set it, or the thread's is sent */
 	uint64_t sent_ns; /* 0 when the sender had no trace */
 	void *slot;	  /* the library's */
 };

@@ -107,7 +107,9 @@ WEIR_API int weir_loop_has_futex(const struct weir_loop *loop);
  * A stage of a pipeline: queue in, function, queue out.  The function gets the message and, when
  * there is a queue out, a slot on loan to fill; it returns 1 to send the slot, 0 to send nothing,
  * or -errno to stop the stage (the message goes back).  A message leaves `in` only after its result
- * is in `out`: a stage that dies is at least once, and `msg->position` tells repeats apart.
+ * is in `out`: a stage that dies is at least once, and `msg->position` tells repeats apart.  What
+ * fn keeps to itself after it returned 0 dies with the process: to batch safely take, commit, then
+ * done by hand, as examples/gateway/stage.c does.
  */
 struct weir_stage_opts {
 	size_t size;
