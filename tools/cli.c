@@ -87,9 +87,11 @@ static void duration(const struct cli *cli, const char *option, const char *text
 
 static bool set_flag(struct cli *cli, int key)
 {
-	bool *flags[] = {['q'] = &cli->quiet,	['v'] = &cli->verbose,	 ['y'] = &cli->yes,
-			 ['D'] = &cli->dry_run, ['f'] = &cli->follow,	 ['E'] = &cli->explain,
-			 ['r'] = &cli->raw,	['H'] = &cli->noheadings};
+	bool *flags[] = {
+		['q'] = &cli->quiet,   ['v'] = &cli->verbose,	 ['y'] = &cli->yes,
+		['D'] = &cli->dry_run, ['f'] = &cli->follow,	 ['E'] = &cli->explain,
+		['r'] = &cli->raw,     ['H'] = &cli->noheadings,
+	};
 
 	if (key < 0 || (size_t)key >= sizeof(flags) / sizeof(flags[0]) || !flags[key])
 		return false;

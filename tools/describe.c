@@ -50,7 +50,7 @@ static json_t *sem_holders(const struct snapshot *snap, const struct sem_view *v
 	json_t *array = json_array();
 
 	for (uint32_t i = 0; i < v->shm->lanes; i++) {
-		uint64_t hold = weir_sem_lane_ledger_hold(v->lanes[i].ledger);
+		uint64_t hold = sem_hold(v, i);
 		json_t *j;
 
 		if (hold == 0)
@@ -81,7 +81,7 @@ static json_t *sem_waiters(const struct snapshot *snap, const struct sem_view *v
 	size_t count = 0;
 
 	for (uint32_t i = 0; waiters && i < v->shm->lanes; i++) {
-		if (weir_sem_lane_cell_state(v->lanes[i].cell) == WEIR_SEM_LANE_CELL_IDLE)
+		if (!sem_waits(v, i))
 			continue;
 		/* Relative to the next ticket: the counter wraps. */
 		waiters[count].ticket = (int64_t)(v->lanes[i].ticket - v->shm->ticket);
@@ -445,7 +445,7 @@ json_t *describe_holdings(const struct snapshot *snap, uint32_t proc)
 			if (!thread_of(snap, i, proc))
 				continue;
 			if (is_sem)
-				amount = weir_sem_lane_ledger_hold(sem.lanes[i].ledger);
+				amount = sem_hold(&sem, i);
 			else
 				amount = breaker.probes_out ? weir_breaker_lane_probe_count(
 								      breaker.lanes[i].probe)

@@ -32,7 +32,7 @@ static const struct code codes[] = {
 	{ELOOP, EXIT_PERMISSION, "W-ELOOP", "a symbolic link where a segment should be",
 	 "name the file itself; links are not followed, because anybody could plant one"},
 	{ENOENT, EXIT_MISSING, "W-ENOENT", "there is no such thing", "see what there is:  weir ls"},
-	{EEXIST, EXIT_USAGE, "W-EEXIST", "it exists and is something else",
+	{EEXIST, EXIT_USAGE, "W-EEXIST", "it exists and is not like that",
 	 "leave the options out, or choose another name"},
 	{EINVAL, EXIT_USAGE, "W-EINVAL", "that cannot be", NULL},
 	{ENAMETOOLONG, EXIT_USAGE, "W-ENAME", "the name is too long",

@@ -66,6 +66,16 @@ static void print_key(const char *key, int indent, int width)
 	printf("%*s%-*s ", indent, "", width, text);
 }
 
+/* States that want attention are in capitals. */
+static void print_state(const char *state)
+{
+	bool good = strcmp(state, "ok") == 0 || strcmp(state, "closed") == 0 ||
+		    strcmp(state, "live") == 0;
+
+	for (; *state; state++)
+		putchar(!good && *state >= 'a' && *state <= 'z' ? *state & ~0x20 : *state);
+}
+
 static void print_value(const char *key, const json_t *value)
 {
 	char text[TEXT_BYTES];
@@ -73,7 +83,10 @@ static void print_value(const char *key, const json_t *value)
 
 	switch (json_typeof(value)) {
 	case JSON_STRING:
-		fputs(json_string_value(value), stdout);
+		if (strcmp(key, "state") == 0)
+			print_state(json_string_value(value));
+		else
+			fputs(json_string_value(value), stdout);
 		break;
 	case JSON_INTEGER:
 		n = json_integer_value(value);

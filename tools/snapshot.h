@@ -102,12 +102,15 @@ struct sem_view {
 	uint64_t acquires;
 	uint64_t waits;
 	uint64_t wait_ns;
-	int64_t held; /* sum of the lanes */
-	int64_t low;  /* used must lie between held + low and held + high: */
-	int64_t high; /* steps that are under way */
+	uint64_t held; /* sum of the lanes: equal to used when nothing moves */
 };
 bool sem_view(const struct snapshot *snap, const struct snap_object *object, struct sem_view *ret,
 	      char why[96]);
+
+/* What this lane holds, steps under way as far as they have taken effect. */
+uint64_t sem_hold(const struct sem_view *view, uint32_t lane);
+/* Is it in the line? */
+bool sem_waits(const struct sem_view *view, uint32_t lane);
 
 struct limiter_view {
 	const struct weir_limiter_shm *shm;

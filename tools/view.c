@@ -37,28 +37,81 @@ static bool lanes_fit(const struct snapshot *snap, const struct snap_object *o, 
 
 /* --- semaphore --------------------------------------------------------------------------- */
 
-/* One lane into the sums.  A step under way may or may not have reached the word yet. */
-static void add_lane(const struct snapshot *snap, const struct weir_sem_lane_shm *lane,
-		     struct sem_view *v, int64_t *best_ticket)
+/* a - b of 30-bit sequence numbers, as a signed number. */
+static int32_t seq_diff(uint64_t a, uint64_t b)
 {
-	uint64_t ledger = lane->ledger;
-	uint64_t cell = lane->cell;
-	int64_t amount = (int64_t)weir_sem_lane_ledger_amount(ledger);
+	return (int32_t)((uint32_t)(a - b) << 2) >> 2;
+}
+
+/* Latest step of the lane's ledger (0) or cell (1) that is known to have taken effect: the one the
+ * word is signed with, or the one that was acknowledged before that signature went. */
+static uint64_t latest(const struct sem_view *v, uint32_t lane, uint32_t which)
+{
+	uint64_t acked = v->lanes[lane].ack[which];
+	uint64_t seq = weir_sem_word_seq(v->word);
+
+	return weir_sem_word_author(v->word) == 2 * (uint64_t)lane + which &&
+			       seq_diff(seq, acked) > 0
+		       ? seq
+		       : acked;
+}
+
+/* Was the request in the cell granted, and the grant not yet added to what the thread holds? */
+static bool granted(const struct sem_view *v, uint32_t lane)
+{
+	uint64_t cell = v->lanes[lane].cell;
+	uint64_t state = weir_sem_lane_cell_state(cell);
+	uint64_t seq = weir_sem_lane_cell_seq(cell);
+	uint64_t known = latest(v, lane, 1);
+
+	if (state == WEIR_SEM_LANE_CELL_IDLE)
+		return false;
+	if (state == WEIR_SEM_LANE_CELL_CANCEL) {
+		if (seq_diff(known, seq) >= 0)
+			return false;
+		seq--;
+	}
+	return seq_diff(known, seq) >= 0 &&
+	       weir_sem_lane_ledger_absorbed(v->lanes[lane].ledger) != (seq & 15);
+}
+
+uint64_t sem_hold(const struct sem_view *v, uint32_t lane)
+{
+	uint64_t ledger = v->lanes[lane].ledger;
+	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
+	uint64_t amount = weir_sem_lane_ledger_amount(ledger);
+
+	/* The ledger says what results; a step that did not take effect is not there yet. */
+	if (seq_diff(latest(v, lane, 0), weir_sem_lane_ledger_seq(ledger)) < 0) {
+		if (weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_ACQUIRE)
+			hold = hold > amount ? hold - amount : 0;
+		else if (weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_RELEASE)
+			hold += amount;
+	}
+	if (granted(v, lane))
+		hold += weir_sem_lane_cell_amount(v->lanes[lane].cell);
+	return hold;
+}
+
+bool sem_waits(const struct sem_view *v, uint32_t lane)
+{
+	return weir_sem_lane_cell_state(v->lanes[lane].cell) != WEIR_SEM_LANE_CELL_IDLE &&
+	       !granted(v, lane);
+}
+
+static void add_lane(const struct snapshot *snap, uint32_t i, struct sem_view *v,
+		     int64_t *best_ticket)
+{
+	const struct weir_sem_lane_shm *lane = &v->lanes[i];
 	int64_t ticket = (int64_t)lane->ticket;
 	uint64_t since = lane->since_ns;
 
-	v->held += (int64_t)weir_sem_lane_ledger_hold(ledger);
-	if (weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_ACQUIRE)
-		v->high += amount;
-	if (weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_RELEASE)
-		v->low -= amount;
+	v->held += sem_hold(v, i);
 	v->acquires += lane->acquires;
 	v->waits += lane->waits;
 	v->wait_ns += lane->wait_ns;
-	if (weir_sem_lane_cell_state(cell) == WEIR_SEM_LANE_CELL_IDLE)
+	if (!sem_waits(v, i))
 		return;
-	/* Granted, perhaps, and not yet added to what it holds. */
-	v->high += (int64_t)weir_sem_lane_cell_amount(cell);
 	if (v->waiters == 0 || ticket - *best_ticket < 0) {
 		*best_ticket = ticket;
 		v->oldest_ns = snap->now_ns > since ? snap->now_ns - since : 0;
@@ -82,7 +135,7 @@ bool sem_view(const struct snapshot *snap, const struct snap_object *o, struct s
 	ret->used = (uint32_t)weir_sem_word_used(ret->word);
 	ret->cap = ret->shm->cap;
 	for (uint32_t i = 0; i < ret->shm->lanes; i++)
-		add_lane(snap, &ret->lanes[i], ret, &best_ticket);
+		add_lane(snap, i, ret, &best_ticket);
 	return true;
 }
 
