@@ -45,8 +45,10 @@ static bool oracle(__int128 *tat, uint64_t count, uint64_t period, uint64_t burs
 
 Test(limiter_math, equals_the_oracle_when_the_interval_is_whole)
 {
-	static const uint64_t cases[][3] = {{1, 1, 1},		{16, 1, 5}, {1000, 1000000000, 10},
-					    {5, 1000000000, 5}, {3, 48, 7}, {1, 3600000000000, 3}};
+	static const uint64_t cases[][3] = {
+		{1, 1, 1},	    {16, 1, 5}, {1000, 1000000000, 10},
+		{5, 1000000000, 5}, {3, 48, 7}, {1, 3600000000000, 3},
+	};
 	uint64_t seed = 20260801;
 
 	for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {

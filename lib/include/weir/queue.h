@@ -22,10 +22,9 @@ struct weir_msg {
 	void *data;
 	uint32_t bytes;	   /* room when sending, length when received */
 	uint32_t tries;	   /* receivers that died with it before */
-	uint64_t position; /* place in the order of the queue: never repeats, same again when
-			      redelivered */
-	struct weir_trace
-		trace;	  /* received: the sender's; sending: set it, or the thread's is sent */
+	uint64_t position; /* place in the queue: never repeats; the same when redelivered */
+	/* Received: the sender's.  Sending: set it, or the thread's is sent. */
+	struct weir_trace trace;
 	uint64_t sent_ns; /* 0 when the sender had no trace */
 	void *slot;	  /* the library's */
 };
