@@ -81,16 +81,21 @@ int weir__arena_claim(struct weir_segment *seg, uint32_t owner, uint64_t bytes, 
 	return -ENOSPC;
 }
 
-/* building -> ready or free; only its owner, or the sweep for it, does this. */
+/* building -> ready or free.  ready also by whoever finds the object in the directory, before he
+ * uses or removes it: after its builder's death only the directory tells the sweep that the block
+ * is in use, and a removed entry tells nothing. */
 void weir__arena_settle(void *object, enum weir_object_block state)
 {
 	struct weir_object_shm *block = object;
-	/* relaxed: ours; nobody else changes a block that is being built. */
-	uint64_t word = weir_load_relaxed(&block->block);
+	/* EDGE block.word (acquire <- weir__arena_claim) */
+	uint64_t word = weir_load_acquire(&block->block);
 	uint64_t next = weir_object_block_set_state(word, state);
 
+	if (weir_object_block_state(word) != WEIR_OBJECT_BLOCK_BUILDING)
+		return;
 	next = weir_object_block_set_owner(next, 0);
 	next = weir_object_block_set_gen(next, weir_object_block_gen(word) + 1);
-	/* EDGE block.word (full -> weir__arena_claim): a freed block has no user left. */
+	/* EDGE block.word (full -> weir__arena_claim): a freed block has no user left.  If it fails
+	 * somebody else has called it ready. */
 	weir_cas_full(&block->block, &word, next);
 }

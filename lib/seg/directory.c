@@ -71,6 +71,7 @@ static int find(const struct weir_segment *seg, const char *name,
 static int use(const struct weir_segment *seg, struct weir_object_shm *o,
 	       const struct weir__plan *plan, void **ret_object)
 {
+	weir__arena_settle(o, WEIR_OBJECT_BLOCK_READY);
 	if (o->type != plan->type)
 		return -EEXIST;
 	if (plan->opts && plan->match && !plan->match(o, plan->opts))
@@ -157,6 +158,7 @@ int weir_object_unlink(struct weir_segment *seg, const char *name)
 	if (index < 0 || !o)
 		return -ENOENT;
 	off = (uint64_t)((uint8_t *)o - seg->base);
+	weir__arena_settle(o, WEIR_OBJECT_BLOCK_READY);
 	/* EDGE dir.entry (full -> find): entry,off -> tombstone; the memory stays. */
 	if (!weir_cas_full(&seg->dir[index], &off, TOMBSTONE))
 		return -ENOENT;

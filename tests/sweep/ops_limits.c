@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Sweeping the limits: semaphore, rate limiter, breaker.  The rows are at the end. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <weir/shm/all.h>
+
+#include "os/atomic.h"
+#include "sweep.h"
+
+#define STATES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void sem_take(struct hand *h, uint32_t n)
+{
+	if (n)
+		must(weir_sem_acquire(h->sem, n, NULL) == 0);
+}
+
+static void peer_takes(struct world *w, int peer, uint32_t n)
+{
+	sem_take(&w->peer[peer], n);
+	w->known.holds[peer] += n;
+}
+
+/* Move counters on, by as much as the seed says; `enough` passes every wrap there is. */
+static void roll_sem(struct world *w, struct hand *h, bool enough)
+{
+	for (uint64_t i = 0; i < (enough ? 60 : w->seed % 7); i++) {
+		sem_take(h, 1);
+		must(weir_sem_release(h->sem, 1) == 0);
+	}
+}
+
+/* --- semaphore --------------------------------------------------------------------------- */
+
+enum { SEM_EMPTY, SEM_ONE_LEFT, SEM_CONTENDED, SEM_WRAPPED, SEM_MINE };
+
+static void sem_prepare(struct world *w)
+{
+	roll_sem(w, &w->peer[0], w->state == SEM_WRAPPED);
+	if (w->state == SEM_ONE_LEFT)
+		peer_takes(w, 0, PERMITS - 1);
+	if (w->state == SEM_CONTENDED)
+		peer_takes(w, 1, 1);
+}
+
+static void sem_arm(struct world *w)
+{
+	roll_sem(w, &w->me, w->state == SEM_WRAPPED);
+	if (w->state == SEM_MINE)
+		sem_take(&w->me, 1);
+}
+
+/* The last word is somebody else's again. */
+static bool sem_contend(struct world *w, enum moment moment)
+{
+	(void)moment;
+	if (w->state == SEM_CONTENDED) {
+		must(weir_sem_try_acquire(w->peer[0].sem, 1) == 0);
+		must(weir_sem_release(w->peer[0].sem, 1) == 0);
+	}
+	return true;
+}
+
+static int op_sem_acquire(struct world *w)
+{
+	return weir_sem_acquire(w->me.sem, 1, &w->note->ctx);
+}
+
+static int op_sem_try(struct world *w)
+{
+	return weir_sem_try_acquire(w->me.sem, 1);
+}
+
+/* Nothing is left; peer 0 holds it all. */
+static void full_prepare(struct world *w)
+{
+	roll_sem(w, &w->peer[1], false);
+	peer_takes(w, 0, PERMITS);
+}
+
+static uint32_t sem_waiters(const struct world *w)
+{
+	struct weir_sem_stat stat;
+
+	weir_sem_stat(w->peer[0].sem, &stat);
+	return stat.waiters;
+}
+
+static bool sem_wait_bit(const struct world *w)
+{
+	return weir_sem_word_wait(weir_load_acquire(&sem_bytes(w, &w->c)->word)) != 0;
+}
+
+enum { WHEN_ASKED, WHEN_FLAGGED, WHEN_TO_SLEEP };
+
+static bool sem_moment(const struct world *w, enum moment moment)
+{
+	if (w->state == WHEN_ASKED)
+		return sem_waiters(w) != 0;
+	return w->state == WHEN_FLAGGED ? sem_wait_bit(w) : moment == SLEEPS;
+}
+
+static bool sem_grant_during(struct world *w, enum moment moment)
+{
+	if (!sem_moment(w, moment))
+		return false;
+	must(weir_sem_release(w->peer[0].sem, 2) == 0);
+	w->known.holds[0] -= 2;
+	return true;
+}
+
+static bool sem_cancel_during(struct world *w, enum moment moment)
+{
+	if (!sem_moment(w, moment))
+		return false;
+	weir_ctx_cancel(&w->note->ctx);
+	return true;
+}
+
+/* Both: the wait is over and the permits are there. */
+static bool sem_both_during(struct world *w, enum moment moment)
+{
+	return sem_cancel_during(w, moment) && sem_grant_during(w, moment);
+}
+
+/* It really sleeps, and the wake is under way when it dies (state 1: both reasons to wake). */
+static bool sem_asleep_during(struct world *w, enum moment moment)
+{
+	if (moment != ASLEEP)
+		return false;
+	if (w->state == 1)
+		weir_ctx_cancel(&w->note->ctx);
+	must(weir_sem_release(w->peer[0].sem, 2) == 0);
+	w->known.holds[0] -= 2;
+	return true;
+}
+
+static int op_sem_timed(struct world *w)
+{
+	struct weir_ctx ctx;
+
+	/* Stepping is slow: the time is up when it comes to sleep. */
+	weir_ctx_init(&ctx, NULL, 2 * MS);
+	return weir_sem_acquire(w->me.sem, 1, &ctx);
+}
+
+static int op_sem_start(struct world *w)
+{
+	int r = weir_sem_start(w->me.sem, 2);
+
+	return r == -EINPROGRESS ? 0 : r;
+}
+
+static int op_sem_stop(struct world *w)
+{
+	int r = weir_sem_stop(w->me.sem);
+
+	return r == -ECANCELED ? 0 : r;
+}
+
+static void sem_start_arm(struct world *w)
+{
+	must(weir_sem_start(w->me.sem, 2) == -EINPROGRESS);
+}
+
+static bool sem_stop_during(struct world *w, enum moment moment)
+{
+	(void)moment;
+	if (w->state == 0) /* Somebody behind it. */
+		must(weir_sem_start(w->peer[1].sem, 1) == -EINPROGRESS);
+	w->known.waits = w->state == 0;
+	if (w->state != 1) { /* One for who is behind, or both for the victim. */
+		must(weir_sem_release(w->peer[0].sem, w->state == 0 ? 1 : 2) == 0);
+		w->known.holds[0] -= w->state == 0 ? 1 : 2;
+	}
+	return true;
+}
+
+enum { REL_ALONE, REL_ONE_OF_TWO, REL_CONTENDED, REL_WAITER, REL_BIG_WAITER, REL_WRAPPED };
+
+static void release_prepare(struct world *w)
+{
+	roll_sem(w, &w->peer[0], w->state == REL_WRAPPED);
+	if (w->state == REL_WAITER || w->state == REL_BIG_WAITER)
+		peer_takes(w, 0, 1);
+}
+
+static void release_arm(struct world *w)
+{
+	roll_sem(w, &w->me, w->state == REL_WRAPPED);
+	sem_take(&w->me, 2);
+}
+
+static bool release_during(struct world *w, enum moment moment)
+{
+	(void)moment;
+	if (w->state == REL_CONTENDED) {
+		must(weir_sem_try_acquire(w->peer[0].sem, 1) == 0);
+		must(weir_sem_release(w->peer[0].sem, 1) == 0);
+	}
+	if (w->state == REL_WAITER || w->state == REL_BIG_WAITER) {
+		w->known.waits = w->state == REL_WAITER ? 1 : 2;
+		must(weir_sem_start(w->peer[1].sem, w->known.waits) == -EINPROGRESS);
+		must(weir_sem_poll(w->peer[1].sem, &(struct weir_wait){0}) == -EINPROGRESS);
+	}
+	return true;
+}
+
+static int op_sem_release(struct world *w)
+{
+	return weir_sem_release(w->me.sem, w->state == REL_ONE_OF_TWO ? 1 : 2);
+}
+
+static void resize_prepare(struct world *w)
+{
+	peer_takes(w, 0, 2);
+	if (w->state == 0) {
+		w->known.waits = 2;
+		must(weir_sem_start(w->peer[1].sem, 2) == -EINPROGRESS);
+	}
+}
+
+static int op_sem_resize(struct world *w)
+{
+	return weir_sem_resize(w->me.sem, w->state == 0 ? PERMITS + 2 : PERMITS - 1);
+}
+
+/* --- limiter ----------------------------------------------------------------------------- */
+
+enum { LIM_FULL, LIM_ONE_LEFT, LIM_EMPTY };
+
+static void limiter_prepare(struct world *w)
+{
+	uint32_t n = w->state == LIM_FULL ? 0 : w->state == LIM_ONE_LEFT ? TOKENS - 1 : TOKENS;
+
+	for (uint32_t i = 0; i < n; i++) {
+		must(weir_limiter_allow(w->peer[1].limiter, 1, NULL) == 0);
+		must(weir_limiter_allow_key(w->peer[1].keyed, "key", 3, 1, NULL) == 0);
+	}
+	w->known.taken = n;
+	w->known.taking = 1;
+}
+
+static void keyed_prepare(struct world *w)
+{
+	limiter_prepare(w);
+	w->known.taking = 2;
+}
+
+static int op_limiter(struct world *w)
+{
+	struct weir_verdict verdict;
+
+	return weir_limiter_allow(w->me.limiter, 1, &verdict);
+}
+
+static int op_keyed(struct world *w)
+{
+	struct weir_verdict verdict;
+
+	return weir_limiter_allow_key(w->me.keyed, "key", 3, 1, &verdict);
+}
+
+/* --- breaker ----------------------------------------------------------------------------- */
+
+static void breaker_closed(struct world *w)
+{
+	struct weir_call call;
+
+	if (w->state == 0) /* Another failure opens it. */
+		return;
+	must(weir_breaker_allow(w->peer[0].breaker, &call, NULL) == 0);
+	must(weir_breaker_done(w->peer[0].breaker, &call, 1) == 0);
+}
+
+static int op_breaker_fail(struct world *w)
+{
+	struct weir_call call;
+	int r = weir_breaker_allow(w->me.breaker, &call, NULL);
+
+	return r < 0 ? r : weir_breaker_done(w->me.breaker, &call, 1);
+}
+
+static void check_breaker_fail(struct world *w)
+{
+	struct weir_breaker_stat stat;
+
+	weir_breaker_stat(w->peer[0].breaker, &stat);
+	if (w->state == 0 && stat.mode != WEIR_BREAKER_CLOSED)
+		fail(w, DOUBLED, "breaker: opened by one failure");
+	if (w->state == 1 && w->note->returned && stat.mode != WEIR_BREAKER_OPEN)
+		fail(w, LOST, "breaker: two failures did not open it");
+	check_everything(w);
+}
+
+/* Open, and due; in state 1 peer 0 has the first probe. */
+static void breaker_open(struct world *w)
+{
+	must(weir_breaker_force(w->peer[0].breaker, WEIR_BREAKER_OPEN) == 0);
+	usleep(2000);
+	if (w->state == 1) {
+		must(weir_breaker_allow(w->peer[0].breaker, &w->peer[0].call, NULL) == 0);
+		w->known.probe_out = true;
+	}
+}
+
+static int op_breaker_probe(struct world *w)
+{
+	return weir_breaker_allow(w->me.breaker, &w->me.call, NULL);
+}
+
+static void breaker_probe_arm(struct world *w)
+{
+	must(weir_breaker_allow(w->me.breaker, &w->me.call, NULL) == 0 && w->me.call.probe);
+}
+
+/* State 2: the peer's probe has succeeded, so that the victim's is the last one. */
+static void breaker_half_open(struct world *w)
+{
+	uint32_t state = w->state;
+
+	w->state = state ? 1 : 0;
+	breaker_open(w);
+	w->state = state;
+	if (state == 2) {
+		must(weir_breaker_done(w->peer[0].breaker, &w->peer[0].call, 0) == 0);
+		w->known.probe_out = false;
+	}
+}
+
+static int op_breaker_success(struct world *w)
+{
+	return weir_breaker_done(w->me.breaker, &w->me.call, 0);
+}
+
+static int op_breaker_failure(struct world *w)
+{
+	return weir_breaker_done(w->me.breaker, &w->me.call, 1);
+}
+
+static int op_breaker_force(struct world *w)
+{
+	return weir_breaker_force(w->me.breaker, WEIR_BREAKER_OPEN);
+}
+
+/* --- rows -------------------------------------------------------------------------------- */
+
+const struct row limit_rows[] = {
+	{"sem_acquire", STATES("empty", "one_left", "contended", "wrapped", "mine"), 0, sem_prepare,
+	 sem_arm, op_sem_acquire, sem_contend, NULL, check_everything},
+	{"sem_try_acquire", STATES("empty", "one_left", "contended", "wrapped", "mine"), 0,
+	 sem_prepare, sem_arm, op_sem_try, sem_contend, NULL, check_everything},
+	{"sem_try_acquire_full", STATES("full"), 0, full_prepare, NULL, op_sem_try, NULL, NULL,
+	 check_everything},
+	{"sem_wait_granted", STATES("asked", "flagged", "to_sleep"), 0, full_prepare, NULL,
+	 op_sem_acquire, sem_grant_during, NULL, check_everything},
+	{"sem_wait_asleep", STATES("granted", "granted_and_cancelled"), ROW_REAL, full_prepare,
+	 NULL, op_sem_acquire, sem_asleep_during, NULL, check_everything},
+	{"sem_wait_cancelled", STATES("asked", "flagged", "to_sleep"), 0, full_prepare, NULL,
+	 op_sem_acquire, sem_cancel_during, NULL, check_everything},
+	{"sem_wait_both", STATES("asked", "flagged", "to_sleep"), 0, full_prepare, NULL,
+	 op_sem_acquire, sem_both_during, NULL, check_everything},
+	{"sem_wait_timeout", STATES("soon"), 0, full_prepare, NULL, op_sem_timed, NULL, NULL,
+	 check_everything},
+	{"sem_start", STATES("full"), 0, full_prepare, NULL, op_sem_start, NULL, NULL,
+	 check_everything},
+	{"sem_stop", STATES("one_behind", "alone", "granted"), 0, full_prepare, sem_start_arm,
+	 op_sem_stop, sem_stop_during, NULL, check_everything},
+	{"sem_release",
+	 STATES("alone", "one_of_two", "contended", "waiter", "big_waiter", "wrapped"), 0,
+	 release_prepare, release_arm, op_sem_release, release_during, NULL, check_everything},
+	{"sem_resize", STATES("up_with_waiter", "down"), 0, resize_prepare, NULL, op_sem_resize,
+	 NULL, NULL, check_everything},
+	{"limiter_allow", STATES("full", "one_left", "empty"), 0, limiter_prepare, NULL, op_limiter,
+	 NULL, NULL, check_everything},
+	{"limiter_allow_key", STATES("new", "one_left", "empty"), 0, keyed_prepare, NULL, op_keyed,
+	 NULL, NULL, check_everything},
+	{"breaker_fail", STATES("first", "last"), 0, breaker_closed, NULL, op_breaker_fail, NULL,
+	 NULL, check_breaker_fail},
+	{"breaker_allow", STATES("open", "half_open"), 0, breaker_open, NULL, op_breaker_probe,
+	 NULL, NULL, check_everything},
+	{"breaker_success", STATES("first", "peer_out", "last"), 0, breaker_half_open,
+	 breaker_probe_arm, op_breaker_success, NULL, NULL, check_everything},
+	{"breaker_failure", STATES("first", "peer_out", "last"), 0, breaker_half_open,
+	 breaker_probe_arm, op_breaker_failure, NULL, NULL, check_everything},
+	{"breaker_force", STATES("closed"), 0, NULL, NULL, op_breaker_force, NULL, NULL,
+	 check_everything},
+	{0},
+};

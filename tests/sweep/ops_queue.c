@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Sweeping the queue.  The rows are at the end. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+#include <weir/shm/all.h>
+
+#include "os/atomic.h"
+#include "sweep.h"
+
+#define STATES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void queue_put(struct world *w, uint32_t id)
+{
+	uint8_t data[MSG_MAX];
+	uint32_t bytes;
+
+	message_make(id, data, &bytes);
+	must(weir_queue_try_send(w->peer[0].queue, data, bytes) == 0);
+	w->known.queued[w->known.queued_count++] = id;
+}
+
+static void roll_queue(struct world *w, bool enough)
+{
+	struct weir_queue *q = w->peer[1].queue;
+	uint8_t data[MSG_MAX];
+	uint32_t bytes;
+
+	for (uint64_t i = 0; i < (enough ? 5 * SLOTS : w->seed % 11); i++) {
+		must(weir_queue_try_send(q, "old", 4) == 0);
+		must(weir_queue_try_recv(q, data, sizeof(data), &bytes) == 0);
+	}
+}
+
+static void note_message(struct world *w, const struct weir_msg *msg)
+{
+	memcpy(w->note->data, msg->data, msg->bytes);
+	w->note->bytes = msg->bytes;
+}
+
+/* --- queue ------------------------------------------------------------------------------- */
+
+enum { Q_EMPTY, Q_ONE, Q_LAST_SLOT, Q_FULL, Q_WRAPPED, Q_WAITED, Q_FAR };
+
+/* A queue of SLOTS slots whose positions no longer fit a lap and a slot. */
+static void queue_far(struct world *w)
+{
+	uint8_t *base = (uint8_t *)(uintptr_t)sem_bytes(w, &w->c);
+	struct weir_queue_shm *shm =
+		(void *)(base + 64 * weir_object_block_units(weir_load_acquire(
+					     &((struct weir_object_shm *)(void *)base)->block)));
+	uint64_t pos = (UINT64_C(1) << 45) + 4 * SLOTS - 2 + w->seed % 5;
+
+	weir_store_full(&shm->tail, pos);
+	weir_store_full(&shm->first, pos);
+	for (uint64_t i = 0; i < SLOTS; i++) {
+		struct weir_queue_slot_shm *slot =
+			(void *)((uint8_t *)(shm + 1) + i * shm->slot_bytes);
+		uint64_t lap = pos / SLOTS + (i < pos % SLOTS);
+
+		weir_store_full(&slot->word, weir_queue_slot_word_set_lap(0, lap));
+	}
+}
+
+static void queue_fill(struct world *w, uint32_t state)
+{
+	static const uint32_t counts[] = {0, 1, SLOTS - 1, SLOTS, 2, 0, 2};
+
+	if (state == Q_FAR)
+		queue_far(w);
+	else
+		roll_queue(w, state == Q_WRAPPED);
+	for (uint32_t i = 0; i < counts[state]; i++)
+		queue_put(w, 1 + i);
+	if (state == Q_WAITED)
+		must(weir_queue_wait_recv(w->peer[1].queue, &(struct weir_wait){0}) == 0);
+}
+
+static void send_prepare(struct world *w)
+{
+	queue_fill(w, w->state);
+	w->known.arriving = SPARE_ID;
+}
+
+static void receive_in(struct world *w, uint32_t state)
+{
+	queue_fill(w, state);
+	w->known.leaving = w->known.queued_count ? w->known.queued[0] : 0;
+	if (state == Q_FULL)
+		must(weir_queue_wait_send(w->peer[1].queue, &(struct weir_wait){0}) == 0);
+}
+
+static void receive_prepare(struct world *w)
+{
+	receive_in(w, w->state);
+}
+
+/* The same states but the empty one. */
+static void receive_some(struct world *w)
+{
+	receive_in(w, w->state + 1 == Q_WAITED ? Q_FAR : w->state + 1);
+}
+
+static void put_back_prepare(struct world *w)
+{
+	receive_some(w);
+	w->known.leaving_stays = true;
+	w->known.leaving_taken = true;
+}
+
+static void done_prepare(struct world *w)
+{
+	receive_some(w);
+	w->known.leaving_taken = true;
+}
+
+static void abort_prepare(struct world *w)
+{
+	queue_fill(w, w->state);
+}
+
+static int op_queue_send(struct world *w)
+{
+	uint8_t data[MSG_MAX];
+	uint32_t bytes;
+
+	message_make(SPARE_ID, data, &bytes);
+	return weir_queue_try_send(w->me.queue, data, bytes);
+}
+
+static int op_queue_send_wait(struct world *w)
+{
+	uint8_t data[MSG_MAX];
+	uint32_t bytes;
+
+	message_make(SPARE_ID, data, &bytes);
+	return weir_queue_send(w->me.queue, data, bytes, &w->note->ctx);
+}
+
+static int op_queue_loan(struct world *w)
+{
+	struct weir_msg msg;
+	uint8_t data[MSG_MAX];
+	int r = weir_queue_try_loan(w->me.queue, &msg);
+
+	if (r < 0)
+		return r;
+	message_make(SPARE_ID, data, &msg.bytes);
+	memcpy(msg.data, data, msg.bytes);
+	return weir_queue_commit(w->me.queue, &msg);
+}
+
+static int op_queue_abort(struct world *w)
+{
+	struct weir_msg msg;
+	int r = weir_queue_try_loan(w->me.queue, &msg);
+
+	return r < 0 ? r : weir_queue_abort(w->me.queue, &msg);
+}
+
+static int op_queue_recv(struct world *w)
+{
+	return weir_queue_try_recv(w->me.queue, w->note->data, MSG_MAX, &w->note->bytes);
+}
+
+static int op_queue_recv_wait(struct world *w)
+{
+	return weir_queue_recv(w->me.queue, w->note->data, MSG_MAX, &w->note->bytes, &w->note->ctx);
+}
+
+static int op_queue_take(struct world *w)
+{
+	struct weir_msg msg;
+	int r = weir_queue_try_take(w->me.queue, &msg);
+
+	if (r < 0)
+		return r;
+	note_message(w, &msg);
+	return weir_queue_done(w->me.queue, &msg);
+}
+
+static void take_arm(struct world *w)
+{
+	must(weir_queue_try_take(w->me.queue, &w->me.msg) == 0);
+	note_message(w, &w->me.msg);
+}
+
+static int op_queue_done(struct world *w)
+{
+	return weir_queue_done(w->me.queue, &w->me.msg);
+}
+
+static int op_queue_put_back(struct world *w)
+{
+	return weir_queue_put_back(w->me.queue, &w->me.msg);
+}
+
+static void shutdown_prepare(struct world *w)
+{
+	queue_fill(w, w->state);
+	w->known.closing = true;
+}
+
+static int op_queue_shutdown(struct world *w)
+{
+	return weir_queue_shutdown(w->me.queue);
+}
+
+/* The victim's receive is the one that seals a closed queue. */
+static void sealed_prepare(struct world *w)
+{
+	receive_in(w, w->state ? Q_ONE : Q_EMPTY);
+	must(weir_queue_shutdown(w->peer[0].queue) == 0);
+	w->known.closing = true;
+}
+
+static int op_queue_seal(struct world *w)
+{
+	uint8_t data[MSG_MAX];
+	int r = op_queue_recv(w);
+	int r2 = weir_queue_try_recv(w->me.queue, data, sizeof(data), &(uint32_t){0});
+
+	return r2 == -ESHUTDOWN ? 0 : r;
+}
+
+static bool room_during(struct world *w, enum moment moment)
+{
+	struct weir_msg msg;
+
+	if (moment != (w->state == 0 ? SLEEPS : ASLEEP))
+		return false;
+	must(weir_queue_try_take(w->peer[0].queue, &msg) == 0);
+	must(weir_queue_done(w->peer[0].queue, &msg) == 0);
+	memmove(w->known.queued, w->known.queued + 1, sizeof(uint32_t) * (QUEUED - 1));
+	w->known.queued_count--;
+	return true;
+}
+
+static void full_queue_prepare(struct world *w)
+{
+	queue_fill(w, Q_FULL);
+	w->known.arriving = SPARE_ID;
+}
+
+static bool message_during(struct world *w, enum moment moment)
+{
+	if (moment != (w->state == 0 ? SLEEPS : ASLEEP))
+		return false;
+	queue_put(w, 1);
+	w->known.leaving = 1;
+	return true;
+}
+/* --- rows -------------------------------------------------------------------------------- */
+
+#define SOME STATES("one", "last_slot", "full", "wrapped", "far")
+
+const struct row queue_rows[] = {
+	{"queue_send", STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0,
+	 send_prepare, NULL, op_queue_send, NULL, NULL, check_everything},
+	{"queue_send_wait", STATES("to_sleep", "asleep"), ROW_LAST_REAL, full_queue_prepare, NULL,
+	 op_queue_send_wait, room_during, NULL, check_everything},
+	{"queue_loan_commit",
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0, send_prepare,
+	 NULL, op_queue_loan, NULL, NULL, check_everything},
+	{"queue_loan_abort",
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0, abort_prepare,
+	 NULL, op_queue_abort, NULL, NULL, check_everything},
+	{"queue_recv", STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0,
+	 receive_prepare, NULL, op_queue_recv, NULL, NULL, check_everything},
+	{"queue_recv_wait", STATES("to_sleep", "asleep"), ROW_LAST_REAL, NULL, NULL,
+	 op_queue_recv_wait, message_during, NULL, check_everything},
+	{"queue_take_done", SOME, 0, receive_some, NULL, op_queue_take, NULL, NULL,
+	 check_everything},
+	{"queue_done", SOME, 0, done_prepare, take_arm, op_queue_done, NULL, NULL,
+	 check_everything},
+	{"queue_put_back", SOME, 0, put_back_prepare, take_arm, op_queue_put_back, NULL, NULL,
+	 check_everything},
+	{"queue_shutdown", STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"),
+	 0, shutdown_prepare, NULL, op_queue_shutdown, NULL, NULL, check_everything},
+	{"queue_seal", STATES("empty", "one"), 0, sealed_prepare, NULL, op_queue_seal, NULL, NULL,
+	 check_everything},
+	{0},
+};

@@ -1,0 +1,43 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# run.sh full|sample PROGRAM...: the sweep's modes, one after the other; the last line counts the runs.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+how=$1
+shift
+passed=0
+failed=0
+points=0
+kills=0
+run() {
+	local out status last
+	out=$("$@" 2>&1)
+	status=$?
+	last=$(printf '%s\n' "$out" | tail -1)
+	printf '%-60s %s\n' "$*" "${last#sweep: }"
+	points=$((points + $(printf '%s\n' "$last" | sed -n 's/^sweep: \([0-9]*\) points.*/\1/p;$a0' | head -1)))
+	kills=$((kills + $(printf '%s\n' "$last" | sed -n 's/.* \([0-9]*\) kills.*/\1/p;$a0' | head -1)))
+	if [ "$status" -eq 0 ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		printf '%s\n' "$out" | grep -A1 FAIL | head -40
+	fi
+}
+for program in "$@"; do
+	case $how in
+	full)
+		run "$program" --snapshot
+		run "$program" --nested=3 --budget 120
+		run "$program" --real --budget "${SWEEP_BUDGET:-240}"
+		;;
+	sample)
+		run "$program" --snapshot --sample 11
+		run "$program" --nested=40 --budget 8
+		run "$program" --real --sample 60 --budget 8
+		;;
+	esac
+done
+echo "sweep: $points points, $kills kills"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

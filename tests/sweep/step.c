@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A traced child, instruction by instruction. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sweep.h"
+
+/*
+ * The C library's takes the time from the vdso, which reads it again when the kernel's tick came
+ * in between.  Stepped, it always does, and would never end.  (Linked statically, so that the
+ * library under test uses this one.)
+ */
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	return (int)syscall(SYS_clock_gettime, clock, ret);
+}
+
+/*
+ * The markers: a breakpoint before the operation, and one whose address we know after it.  Between
+ * them lie the call, the operation and the return.
+ */
+extern const char sweep_end_marker[];
+__attribute__((noinline, noclone, noipa)) int marked(int (*op)(struct world *w), struct world *w)
+{
+	int r;
+
+	__asm__ volatile("int3" ::: "memory");
+	r = op(w);
+	w->note->result = r;
+	w->note->returned = 1;
+	__asm__ volatile(".globl sweep_end_marker\nsweep_end_marker: int3" ::: "memory");
+	return r;
+}
+
+static void wait_stop(pid_t pid)
+{
+	int status;
+	pid_t got;
+
+	do {
+		got = waitpid(pid, &status, __WALL);
+	} while (got < 0 && errno == EINTR);
+	must(got == pid);
+	if (!WIFSTOPPED(status))
+		broken("the child ended: status %#x", (unsigned)status);
+	if (WSTOPSIG(status) != SIGTRAP)
+		broken("the child got signal %d", WSTOPSIG(status));
+}
+
+pid_t traced_start(void (*body)(struct world *w, const void *arg), struct world *w, const void *arg)
+{
+	pid_t pid = fork();
+
+	must(pid >= 0);
+	if (pid == 0) {
+		must(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
+		body(w, arg);
+		_exit(0);
+	}
+	wait_stop(pid);
+	must(ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL) == 0);
+	return pid;
+}
+
+static uint64_t peek(pid_t pid, size_t offset)
+{
+	return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offset, 0);
+}
+
+static bool at_end(pid_t pid)
+{
+	return peek(pid, offsetof(struct user, regs.rip)) == (uint64_t)(uintptr_t)sweep_end_marker;
+}
+
+bool traced_step(pid_t pid)
+{
+	if (at_end(pid))
+		return false;
+	must(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
+	wait_stop(pid);
+	return true;
+}
+
+bool traced_at_syscall(pid_t pid, long *ret_nr)
+{
+	uint64_t rip = peek(pid, offsetof(struct user, regs.rip));
+	/* The child is our own image at the same place; what is not (the vdso) has no system calls
+	 * that matter. */
+	long text = ptrace(PTRACE_PEEKTEXT, pid, rip, 0);
+
+	if ((text & 0xffff) != 0x050f)
+		return false;
+	*ret_nr = (long)peek(pid, offsetof(struct user, regs.rax));
+	return true;
+}
+
+bool traced_step_blocks(pid_t pid)
+{
+	int status;
+
+	must(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
+	for (int i = 0; i < 20; i++) {
+		usleep(100);
+		if (waitpid(pid, &status, __WALL | WNOHANG) == pid) {
+			must(WIFSTOPPED(status));
+			return false;
+		}
+	}
+	return true;
+}
+
+void traced_step_join(pid_t pid)
+{
+	wait_stop(pid);
+}
+
+void traced_run(pid_t pid)
+{
+	must(ptrace(PTRACE_CONT, pid, 0, 0) == 0);
+	wait_stop(pid);
+}
+
+void traced_kill(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	do {
+		errno = 0;
+	} while ((waitpid(pid, &status, __WALL) != pid && errno == EINTR) ||
+		 (errno == 0 && WIFSTOPPED(status)));
+}

@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The sweep's ways of looking, the table, the command line.
+ *
+ * snapshot  one victim is stepped once; after each instruction the bytes are copied to where it is
+ *           dead, recovered and checked.
+ * real      for each N a new victim is stepped N instructions and gets a SIGKILL.
+ * nested    in each state that differs from the one before, a recoverer is stepped through the
+ *           recovery, and is dead after each of its steps in turn; the peers do it once more.
+ * pairs     see pairs.c.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "os/os.h"
+#include "sweep.h"
+
+#define REAL_POINTS 1200 /* of one state, unless asked for more */
+
+struct plan plan = {.seed = 1, .sample = 1, .nested = 1, .at = -1};
+static struct tally total;
+static char watched[256];
+static struct world watched_world;
+
+/* --- counting and telling ---------------------------------------------------------------- */
+
+bool matches(const char *op, const char *state)
+{
+	return (!plan.op || strcmp(plan.op, op) == 0) &&
+	       (!plan.state || strcmp(plan.state, state) == 0);
+}
+
+bool out_of_time(void)
+{
+	return plan.end_ns && weir_now_ns() > plan.end_ns;
+}
+
+static int place_print(char *text, size_t room, const struct place *at)
+{
+	return snprintf(text, room,
+			"%s %s/%s N=%lu seed=%lu\n  replay: %s --%s --op %s --state %s --at %lu "
+			"--seed %lu\n",
+			at->mode, at->op, at->state, (unsigned long)at->n, (unsigned long)plan.seed,
+			program_invocation_name, at->mode, at->op, at->state, (unsigned long)at->n,
+			(unsigned long)plan.seed);
+}
+
+static void on_alarm(int sig)
+{
+	static const char head[] = "sweep: FAIL wedged (nothing happens for 30 s): ";
+
+	(void)sig;
+	if (write(1, head, sizeof(head) - 1) < 0 || write(1, watched, strlen(watched)) < 0)
+		_exit(1);
+	unlink(watched_world.v.path);
+	unlink(watched_world.r.path);
+	unlink(watched_world.c.path);
+	rmdir(watched_world.dir);
+	_exit(1);
+}
+
+void watch(const struct world *w, const struct place *at)
+{
+	place_print(watched, sizeof(watched), at);
+	watched_world = *w;
+	alarm(30);
+}
+
+void begin(struct tally *t)
+{
+	memset(t, 0, sizeof(*t));
+	t->start_ns = weir_now_ns();
+}
+
+void point(struct world *w, struct tally *t, const struct place *at)
+{
+	static const char *const names[FAULTS] = {"", "lost", "doubled", "wedged"};
+	char text[256];
+
+	t->points++;
+	t->count[w->fault]++;
+	if (w->fault != FINE && t->count[w->fault] <= 3) {
+		place_print(text, sizeof(text), at);
+		printf("sweep: FAIL %s: %s: %s", names[w->fault], w->why, text);
+		fflush(stdout);
+	}
+	w->fault = FINE;
+}
+
+void line(const struct place *at, const struct tally *t)
+{
+	printf("%-8s %-22s %-16s %7lu %6lu %4lu %4lu %4lu %6lu %6.1f\n", at->mode, at->op,
+	       at->state, (unsigned long)t->points, (unsigned long)t->kills,
+	       (unsigned long)t->count[LOST], (unsigned long)t->count[DOUBLED],
+	       (unsigned long)t->count[WEDGED], (unsigned long)(t->worst_ns / 1000),
+	       (double)(weir_now_ns() - t->start_ns) / 1e9);
+	fflush(stdout);
+	total.points += t->points;
+	total.kills += t->kills;
+	for (int i = 0; i < FAULTS; i++)
+		total.count[i] += t->count[i];
+	if (t->worst_ns > total.worst_ns)
+		total.worst_ns = t->worst_ns;
+}
+
+/* --- victims ------------------------------------------------------------------------------ */
+
+static void victim(struct world *w, const void *arg)
+{
+	const struct row *row = arg;
+
+	if (!(row->flags & ROW_ALONE))
+		must(hand_open(&w->me, w->v.path, true) == 0);
+	if (row->arm)
+		row->arm(w);
+	marked(row->op, w);
+}
+
+static void meanwhile(struct world *w, const struct row *row, enum moment moment)
+{
+	world_copy(w, &w->v, &w->c);
+	w->known.acted = row->during(w, moment);
+	if (w->known.acted)
+		world_copy(w, &w->c, &w->v);
+}
+
+static bool sleeps_next(pid_t pid)
+{
+	long nr;
+
+	return traced_at_syscall(pid, &nr) && nr == 449 /* futex_waitv */;
+}
+
+/* One step of the victim, and what others do at that moment.  `last`: it will be killed after it,
+ * so if it sleeps and the wake is under way leave it at that.  False: it had finished. */
+static bool step(struct world *w, const struct row *row, pid_t pid, bool last)
+{
+	enum moment moment = STEP;
+
+	if (!row->during || w->known.acted)
+		return traced_step(pid);
+	if (sleeps_next(pid))
+		moment = SLEEPS;
+	meanwhile(w, row, moment);
+	if (w->known.acted || moment != SLEEPS || !w->one_file)
+		return traced_step(pid);
+	if (!traced_step_blocks(pid))
+		return true;
+	meanwhile(w, row, ASLEEP);
+	if (!last)
+		traced_step_join(pid);
+	return true;
+}
+
+void recover(struct world *w, struct tally *t, uint64_t n)
+{
+	struct hand fresh = {0};
+	uint64_t start = weir_now_ns();
+	int r;
+
+	if ((n + plan.seed) % 4 == 0)
+		r = hand_open(&fresh, w->c.path, false);
+	else
+		r = weir_segment_recover(w->peer[n % PEERS].seg, NULL);
+	start = weir_now_ns() - start;
+	if (r != 0)
+		fail(w, WEDGED, "recovery says %d", r);
+	if (start > t->worst_ns)
+		t->worst_ns = start;
+	if (start > 100 * MS)
+		fail(w, WEDGED, "recovery took %lu ms", (unsigned long)(start / MS));
+	hand_close(&fresh);
+}
+
+static void make(struct world *w, const struct row *row, uint32_t state, bool one_file)
+{
+	world_make(w, plan.seed, state, one_file);
+	if (row->prepare)
+		row->prepare(w);
+	world_freeze(w);
+	world_reset(w);
+}
+
+/* Is V not what `old` says?  Then it is from now on. */
+static bool changed(const struct world *w, uint8_t *old)
+{
+	if (memcmp(w->v.map, old, w->bytes) == 0)
+		return false;
+	memcpy(old, w->v.map, w->bytes);
+	return true;
+}
+
+static bool sampled(uint64_t n, uint64_t every)
+{
+	return plan.at >= 0 ? n == (uint64_t)plan.at : n % every == plan.seed % every;
+}
+
+/* --- snapshot ---------------------------------------------------------------------------- */
+
+static void snapshot(const struct row *row, uint32_t state, struct place *at)
+{
+	uint8_t *old;
+	struct world w;
+	struct tally t;
+	pid_t pid;
+	bool news;
+
+	begin(&t);
+	make(&w, row, state, false);
+	old = calloc(1, w.bytes);
+	must(old);
+	pid = traced_start(victim, &w, row);
+	for (at->n = 0;; at->n++) {
+		watch(&w, at);
+		news = plan.at < 0 && plan.sample > 1 && changed(&w, old);
+		if (news || sampled(at->n, plan.sample) || w.note->returned) {
+			world_copy(&w, &w.v, &w.c);
+			if (row->before)
+				row->before(&w);
+			recover(&w, &t, at->n);
+			row->check(&w);
+			point(&w, &t, at);
+		}
+		if (out_of_time() || !step(&w, row, pid, false))
+			break;
+	}
+	traced_kill(pid);
+	free(old);
+	world_free(&w);
+	line(at, &t);
+}
+
+/* --- real --------------------------------------------------------------------------------- */
+
+/* Which N are worth a kill: 1 for those right before and after a change or a system call; returns
+ * how many steps there are. */
+static uint64_t scout(struct world *w, const struct row *row, uint8_t **ret_worth)
+{
+	uint8_t *old = malloc(w->bytes);
+	uint64_t room = 1 << 22;
+	uint8_t *worth = calloc(1, room);
+	uint64_t n = 0;
+	bool call;
+	long nr;
+	pid_t pid;
+
+	must(old && worth);
+	world_reset(w);
+	pid = traced_start(victim, w, row);
+	memcpy(old, w->v.map, w->bytes);
+	for (;;) {
+		call = traced_at_syscall(pid, &nr);
+		if (n + 2 >= room || !step(w, row, pid, false))
+			break;
+		n++;
+		if (changed(w, old) || call) {
+			worth[n - 1] = 1;
+			worth[n] = 1;
+		}
+	}
+	traced_kill(pid);
+	free(old);
+	worth[n] = 1;
+	*ret_worth = worth;
+	return n;
+}
+
+static void real_kill(struct world *w, const struct row *row, struct place *at, struct tally *t)
+{
+	pid_t pid;
+
+	world_reset(w);
+	watch(w, at);
+	pid = traced_start(victim, w, row);
+	for (uint64_t i = 0; i < at->n && step(w, row, pid, i + 1 == at->n); i++)
+		;
+	traced_kill(pid);
+	t->kills++;
+	if (row->before)
+		row->before(w);
+	recover(w, t, at->n);
+	row->check(w);
+	point(w, t, at);
+}
+
+static void real(const struct row *row, uint32_t state, struct place *at)
+{
+	uint64_t every = plan.sample;
+	struct world w;
+	struct tally t;
+	uint8_t *worth;
+	uint64_t count;
+
+	begin(&t);
+	make(&w, row, state, true);
+	watch(&w, at);
+	count = scout(&w, row, &worth);
+	if (count / every > REAL_POINTS)
+		every = count / REAL_POINTS + 1;
+	for (at->n = 0; at->n <= count && !out_of_time(); at->n++) {
+		if (sampled(at->n, every) || (plan.at < 0 && worth[at->n]))
+			real_kill(&w, row, at, &t);
+	}
+	free(worth);
+	world_free(&w);
+	line(at, &t);
+}
+
+/* --- nested ------------------------------------------------------------------------------- */
+
+static int op_recover(struct world *w)
+{
+	return weir_segment_recover(w->me.seg, NULL);
+}
+
+static void recoverer(struct world *w, const void *arg)
+{
+	(void)arg;
+	must(hand_open(&w->me, w->r.path, false) == 0);
+	for (;;)
+		marked(op_recover, w);
+}
+
+/* The recoverer stands at its first marker; R is what the victim left. */
+static void nested_point(struct world *w, const struct row *row, pid_t pid, struct tally *t,
+			 struct place *at)
+{
+	uint8_t *old = calloc(1, w->bytes);
+	struct file v = w->v;
+	bool more = true;
+
+	must(old);
+	w->v = w->r; /* What `changed` looks at. */
+	for (uint64_t m = 0; more; m++) {
+		if (changed(w, old) && !out_of_time()) {
+			world_copy(w, &w->r, &w->c);
+			recover(w, t, m);
+			row->check(w);
+			point(w, t, at);
+		}
+		more = traced_step(pid);
+	}
+	w->v = v;
+	free(old);
+	traced_run(pid);
+}
+
+static void nested(const struct row *row, uint32_t state, struct place *at)
+{
+	pid_t pid;
+	pid_t second;
+	uint8_t *old;
+	struct world w;
+	struct tally t;
+	uint64_t news = 0;
+
+	begin(&t);
+	make(&w, row, state, false);
+	second = traced_start(recoverer, &w, NULL);
+	memcpy(w.image, w.r.map, w.bytes);
+	must(weir__lock_take(w.v.fd, PEERS) == 0); /* The recoverer is alive in V. */
+	world_reset(&w);
+	old = calloc(1, w.bytes);
+	must(old);
+	pid = traced_start(victim, &w, row);
+	for (at->n = 0;; at->n++) {
+		watch(&w, at);
+		if (changed(&w, old) && (plan.at < 0 || plan.at == (int64_t)at->n) &&
+		    news++ % plan.nested == 0 && !out_of_time()) {
+			world_copy(&w, &w.v, &w.c);
+			if (row->before)
+				row->before(&w);
+			world_copy(&w, &w.c, &w.r);
+			nested_point(&w, row, second, &t, at);
+		}
+		if (!step(&w, row, pid, false))
+			break;
+	}
+	traced_kill(pid);
+	traced_kill(second);
+	free(old);
+	world_free(&w);
+	line(at, &t);
+}
+
+/* --- all rows ----------------------------------------------------------------------------- */
+
+struct mode {
+	const char *name;
+	void (*run)(const struct row *row, uint32_t state, struct place *at);
+};
+
+static const struct mode modes[] = {
+	{"snapshot", snapshot},
+	{"real", real},
+	{"nested", nested},
+};
+
+static void run_row(const struct mode *mode, const struct row *row)
+{
+	for (uint32_t i = 0; row->states[i]; i++) {
+		struct place at = {.mode = mode->name, .op = row->name, .state = row->states[i]};
+		bool last = !row->states[i + 1];
+		bool needs_real = row->flags & ROW_REAL || (row->flags & ROW_LAST_REAL && last);
+
+		if (matches(row->name, row->states[i]) && !out_of_time() &&
+		    (mode->run == real || !needs_real))
+			mode->run(row, i, &at);
+	}
+}
+
+static void run_mode(const struct mode *mode)
+{
+	static const struct row *const tables[] = {limit_rows, queue_rows, life_rows};
+
+	for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
+		for (const struct row *row = tables[i]; row->name; row++)
+			run_row(mode, row);
+	}
+}
+
+static const struct option options[] = {
+	{"snapshot", 0, NULL, '0'}, {"real", 0, NULL, '1'},   {"nested", 2, NULL, '2'},
+	{"pairs", 0, NULL, '3'},    {"op", 1, NULL, 'o'},     {"state", 1, NULL, 's'},
+	{"at", 1, NULL, 'a'},	    {"sample", 1, NULL, 'k'}, {"budget", 1, NULL, 'b'},
+	{"seed", 1, NULL, 'r'},	    {"help", 0, NULL, 'h'},   {0},
+};
+
+static void usage(void)
+{
+	puts("usage: sweep [--snapshot] [--real] [--nested[=K]] [--pairs] (default: all)\n"
+	     "             [--op NAME] [--state NAME] [--at N] [--sample K] [--budget SECONDS] "
+	     "[--seed S]");
+	exit(2);
+}
+
+/* Returns the modes as bits. */
+static uint32_t parse(int argc, char **argv)
+{
+	uint32_t which = 0;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		uint64_t n = optarg ? strtoull(optarg, NULL, 0) : 0;
+
+		if (c >= '0' && c <= '3')
+			which |= 1u << (c - '0');
+		if (c == '2' && n)
+			plan.nested = n;
+		else if (c == 'o')
+			plan.op = optarg;
+		else if (c == 's')
+			plan.state = optarg;
+		else if (c == 'a')
+			plan.at = (int64_t)n;
+		else if (c == 'k')
+			plan.sample = n ? n : 1;
+		else if (c == 'b')
+			plan.end_ns = weir_now_ns() + n * 1000 * MS;
+		else if (c == 'r')
+			plan.seed = n;
+		else if (c == 'h' || c == '?')
+			usage();
+	}
+	return which ? which : 15;
+}
+
+int main(int argc, char **argv)
+{
+	uint32_t which = parse(argc, argv);
+	uint64_t bad;
+
+	signal(SIGALRM, on_alarm);
+	printf("%-8s %-22s %-16s %7s %6s %4s %4s %4s %6s %6s\n", "mode", "op", "state", "points",
+	       "kills", "lost", "dbl", "wedg", "us", "s");
+	for (uint32_t i = 0; i < 3; i++) {
+		if (which & 1u << i)
+			run_mode(&modes[i]);
+	}
+	if (which & 8)
+		sweep_pairs();
+	bad = total.count[LOST] + total.count[DOUBLED] + total.count[WEDGED];
+	printf("sweep: worst recovery %lu us\n", (unsigned long)(total.worst_ns / 1000));
+	printf("sweep: %lu points, %lu kills, %lu lost, %lu doubled, %lu wedged\n",
+	       (unsigned long)total.points, (unsigned long)total.kills,
+	       (unsigned long)total.count[LOST], (unsigned long)total.count[DOUBLED],
+	       (unsigned long)total.count[WEDGED]);
+	return bad != 0;
+}
