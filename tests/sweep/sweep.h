@@ -5,8 +5,8 @@
  *
  * Three files: the victim works on V, survivors ("peers", attachments of this process) on C, in
  * nested sweeps a recoverer on R.  They are copies of each other but for the liveness locks, which
- * lie on the file: a copy of V in C shows the victim as dead and the peers as alive.  In real mode
- * and in pairs there is one file, V = C, and the kill is a real one.
+ * lie on the file: a copy of V in C shows the victim as dead and the peers as alive.  In real
+ * mode there is one file, V = C, and the kill is a real one.
  */
 #ifndef WEIR_TESTS_SWEEP_H
 #define WEIR_TESTS_SWEEP_H
@@ -96,7 +96,7 @@ struct world {
 };
 
 enum row_flags {
-	ROW_ALONE = 1,	   /* the operation attaches, or makes the segment: no victim before it */
+	ROW_ALONE = 1,	   /* the operation attaches or makes the segment: no victim before */
 	ROW_REAL = 2,	   /* only with a real victim in the file that the peers are in */
 	ROW_LAST_REAL = 4, /* the same for its last state only */
 };
@@ -211,9 +211,5 @@ void point(struct world *w, struct tally *t, const struct place *at);
 void line(const struct place *at, const struct tally *t);
 /* From now on at most 30 s may pass. */
 void watch(const struct world *w, const struct place *at);
-
-/* --- pairs.c ----------------------------------------------------------------------------- */
-
-void sweep_pairs(void);
 
 #endif
