@@ -33,7 +33,7 @@ analysed() {
 step "clang-tidy" analysed
 step "unit tests under ASan and UBSan" sanitized
 if grep -q '^sweep:' tests/sweep/sweep.mk 2>/dev/null; then
-	step "sweep" make --no-print-directory sweep
+	step "sweep" env SWEEP_BUDGET=60 make --no-print-directory sweep
 fi
 if [ -x examples/gateway/demo.sh ]; then
 	step "demo" make --no-print-directory demo

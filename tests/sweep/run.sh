@@ -28,7 +28,7 @@ for program in "$@"; do
 	case $how in
 	full)
 		run "$program" --snapshot
-		run "$program" --nested=3 --budget 120
+		run "$program" --nested=3 --budget "${SWEEP_BUDGET:-240}"
 		run "$program" --real --budget "${SWEEP_BUDGET:-240}"
 		;;
 	sample)
