@@ -102,11 +102,11 @@ bool traced_at_syscall(pid_t pid, long *ret_nr)
 	return true;
 }
 
-bool traced_step_blocks(pid_t pid)
+/* Has it not come back after 2 ms? */
+static bool blocks(pid_t pid)
 {
 	int status;
 
-	must(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
 	for (int i = 0; i < 20; i++) {
 		usleep(100);
 		if (waitpid(pid, &status, __WALL | WNOHANG) == pid) {
@@ -117,7 +117,29 @@ bool traced_step_blocks(pid_t pid)
 	return true;
 }
 
-void traced_step_join(pid_t pid)
+bool traced_step_blocks(pid_t pid)
+{
+	must(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
+	return blocks(pid);
+}
+
+long traced_to_call(pid_t pid)
+{
+	must(ptrace(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	wait_stop(pid);
+	return (long)peek(pid, offsetof(struct user, regs.orig_rax));
+}
+
+bool traced_call_blocks(pid_t pid, bool may)
+{
+	must(ptrace(PTRACE_SYSCALL, pid, 0, 0) == 0);
+	if (may)
+		return blocks(pid);
+	wait_stop(pid);
+	return false;
+}
+
+void traced_join(pid_t pid)
 {
 	wait_stop(pid);
 }

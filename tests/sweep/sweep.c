@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "os/os.h"
 #include "sweep.h"
 
+#define FUTEX_WAITV 449
 #define REAL_POINTS 1200 /* of one state, unless asked for more */
 
 struct plan plan = {.seed = 1, .sample = 1, .nested = 1, .at = -1};
@@ -133,7 +135,7 @@ static bool sleeps_next(pid_t pid)
 {
 	long nr;
 
-	return traced_at_syscall(pid, &nr) && nr == 449 /* futex_waitv */;
+	return traced_at_syscall(pid, &nr) && nr == FUTEX_WAITV;
 }
 
 /* One step of the victim, and what others do at that moment.  `last`: it will be killed after it,
@@ -153,7 +155,7 @@ static bool step(struct world *w, const struct row *row, pid_t pid, bool last)
 		return true;
 	meanwhile(w, row, ASLEEP);
 	if (!last)
-		traced_step_join(pid);
+		traced_join(pid);
 	return true;
 }
 
@@ -237,48 +239,91 @@ static void snapshot(const struct row *row, uint32_t state, struct place *at)
 
 /* --- real --------------------------------------------------------------------------------- */
 
-/* Which N are worth a kill: 1 for those right before and after a change or a system call; returns
- * how many steps there are. */
-static uint64_t scout(struct world *w, const struct row *row, uint8_t **ret_worth)
+#define LONG_WAY 2000u /* worth skipping */
+
+/* What one victim that is not killed shows. */
+struct scout {
+	uint64_t steps;
+	uint8_t *worth; /* 1: right before or after a change or a system call */
+	uint64_t *call; /* the steps that are system calls */
+	size_t calls;
+	bool skips; /* nothing but its system calls must be met in passing */
+};
+
+static void scout_drop(struct scout *s)
+{
+	free(s->worth);
+	free(s->call);
+}
+
+static void scout(struct world *w, const struct row *row, struct scout *s)
 {
 	uint8_t *old = malloc(w->bytes);
-	uint64_t room = 1 << 22;
-	uint8_t *worth = calloc(1, room);
-	uint64_t n = 0;
+	uint64_t room = 1 << 20;
 	bool call;
+	bool acted;
 	long nr;
 	pid_t pid;
 
-	must(old && worth);
+	memset(s, 0, sizeof(*s));
+	s->worth = calloc(1, room);
+	s->call = calloc(room, sizeof(*s->call));
+	must(old && s->worth && s->call);
+	s->skips = true;
 	world_reset(w);
 	pid = traced_start(victim, w, row);
 	memcpy(old, w->v.map, w->bytes);
-	for (;;) {
+	for (; s->steps + 2 < room; s->steps++) {
+		acted = w->known.acted;
 		call = traced_at_syscall(pid, &nr);
-		if (n + 2 >= room || !step(w, row, pid, false))
+		if (!step(w, row, pid, false))
 			break;
-		n++;
-		if (changed(w, old) || call) {
-			worth[n - 1] = 1;
-			worth[n] = 1;
-		}
+		if (call)
+			s->call[s->calls++] = s->steps;
+		if (acted != w->known.acted && !call)
+			s->skips = false;
+		if (changed(w, old) || call)
+			s->worth[s->steps] = s->worth[s->steps + 1] = 1;
 	}
 	traced_kill(pid);
 	free(old);
-	worth[n] = 1;
-	*ret_worth = worth;
-	return n;
+	s->worth[s->steps] = 1;
 }
 
-static void real_kill(struct world *w, const struct row *row, struct place *at, struct tally *t)
+/* Run through the system calls that come well before step n; returns how many steps that was. */
+static uint64_t skip(struct world *w, const struct row *row, const struct scout *s, pid_t pid,
+		     uint64_t n)
 {
+	uint64_t done = 0;
+
+	if (n < LONG_WAY || !s->skips)
+		return 0;
+	for (size_t i = 0; i < s->calls && s->call[i] + 1 < n; i++) {
+		bool sleeps = traced_to_call(pid) == FUTEX_WAITV && row->during;
+
+		if (sleeps && !w->known.acted)
+			meanwhile(w, row, SLEEPS);
+		if (traced_call_blocks(pid, sleeps && !w->known.acted)) {
+			meanwhile(w, row, ASLEEP);
+			traced_join(pid);
+		}
+		done = s->call[i] + 1;
+	}
+	return done;
+}
+
+static void real_kill(struct world *w, const struct row *row, const struct scout *s,
+		      struct place *at, struct tally *t)
+{
+	uint64_t i;
 	pid_t pid;
 
 	world_reset(w);
 	watch(w, at);
 	pid = traced_start(victim, w, row);
-	for (uint64_t i = 0; i < at->n && step(w, row, pid, i + 1 == at->n); i++)
-		;
+	i = skip(w, row, s, pid, at->n);
+	while (i < at->n && step(w, row, pid, i + 1 == at->n))
+		i++;
 	traced_kill(pid);
 	t->kills++;
 	if (row->before)
@@ -293,20 +338,19 @@ static void real(const struct row *row, uint32_t state, struct place *at)
 	uint64_t every = plan.sample;
 	struct world w;
 	struct tally t;
-	uint8_t *worth;
-	uint64_t count;
+	struct scout s;
 
 	begin(&t);
 	make(&w, row, state, true);
 	watch(&w, at);
-	count = scout(&w, row, &worth);
-	if (count / every > REAL_POINTS)
-		every = count / REAL_POINTS + 1;
-	for (at->n = 0; at->n <= count && !out_of_time(); at->n++) {
-		if (sampled(at->n, every) || (plan.at < 0 && worth[at->n]))
-			real_kill(&w, row, at, &t);
+	scout(&w, row, &s);
+	if (s.steps / every > REAL_POINTS)
+		every = s.steps / REAL_POINTS + 1;
+	for (at->n = 0; at->n <= s.steps && !out_of_time(); at->n++) {
+		if (sampled(at->n, every) || (plan.at < 0 && s.worth[at->n]))
+			real_kill(&w, row, &s, at, &t);
 	}
-	free(worth);
+	scout_drop(&s);
 	world_free(&w);
 	line(at, &t);
 }
@@ -425,6 +469,18 @@ static void run_mode(const struct mode *mode)
 	}
 }
 
+/* Tracer and traced on one processor: they never run at the same time, and a step is three times
+ * quicker. */
+static void stay_here(void)
+{
+	int cpu = sched_getcpu();
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu < 0 ? 0 : (size_t)cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 static const struct option options[] = {
 	{"snapshot", 0, NULL, '0'},
 	{"real", 0, NULL, '1'},
@@ -484,6 +540,7 @@ int main(int argc, char **argv)
 	uint64_t bad;
 
 	signal(SIGALRM, on_alarm);
+	stay_here();
 	printf("%-8s %-22s %-16s %7s %6s %4s %4s %4s %6s %6s\n", "mode", "op", "state", "points",
 	       "kills", "lost", "dbl", "wedg", "us", "s");
 	for (uint32_t i = 0; i < 3; i++) {

@@ -152,7 +152,10 @@ bool traced_step(pid_t pid);
 bool traced_at_syscall(pid_t pid, long *ret_nr);
 /* Begin a step that may block: true if it did not come back within 2 ms. */
 bool traced_step_blocks(pid_t pid);
-void traced_step_join(pid_t pid);
+void traced_join(pid_t pid); /* wait until it came back */
+/* The quick way to the next system call, returns which; and through it. */
+long traced_to_call(pid_t pid);
+bool traced_call_blocks(pid_t pid, bool may);
 void traced_run(pid_t pid); /* to the next marker */
 void traced_kill(pid_t pid);
 
