@@ -65,7 +65,7 @@ static int options(const struct cli *cli, struct weir_breaker_opts *ret)
 static int open_breaker(const struct cli *cli, const struct target *target,
 			struct weir_segment *seg, struct weir_breaker **ret)
 {
-	struct weir_breaker_opts opts;
+	struct weir_breaker_opts opts = WEIR_OPTS(breaker);
 	int status = options(cli, &opts);
 	int r;
 

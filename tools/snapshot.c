@@ -323,19 +323,17 @@ void snapshot_drop(struct snapshot *snap)
 int snapshot_fail(const struct snapshot *snap)
 {
 	struct fault fault = {.path = snap->path, .why = snap->why};
-	struct snapshot local;
+	struct snapshot local = {.fd = -1};
 	char hint[128];
 
 	/* `weir show mail` after `weir rate take mail`: the object is meant. */
 	if (snap->error == -ENOENT && weir_name_check(snap->name) == 0 &&
-	    snapshot_take("local", &local) == 0) {
-		if (snapshot_object(&local, snap->name)) {
-			snprintf(hint, sizeof(hint), "there is an object of that name:  local:%s",
-				 snap->name);
-			fault.hint = hint;
-		}
-		snapshot_drop(&local);
+	    snapshot_take("local", &local) == 0 && snapshot_object(&local, snap->name)) {
+		snprintf(hint, sizeof(hint), "there is an object of that name:  local:%s",
+			 snap->name);
+		fault.hint = hint;
 	}
+	snapshot_drop(&local);
 	return fail(snap->error, &fault, "cannot look at segment '%s'", snap->name);
 }
 

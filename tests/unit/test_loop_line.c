@@ -198,7 +198,7 @@ Test(loop_line, an_acquire_that_waits_too_long_times_out_and_the_next_moves_up)
 	place_open(&place);
 	patient.op.user = place.sem;
 	cr_assert_eq(weir_sem_acquire(place.sem, 1, NULL), 0);
-	cr_assert_eq(weir_loop_acquire(loop, &first.op, place.sem, 2, 10 * MS), 0);
+	cr_assert_eq(weir_loop_acquire(loop, &first.op, place.sem, 2, 1000 * MS), 0);
 	cr_assert_eq(weir_loop_acquire(loop, &second.op, place.sem, 2, 1 * MS), 0);
 	cr_assert_eq(weir_loop_acquire(loop, &patient.op, place.sem, 1, NEVER), 0);
 	cr_assert_eq(weir_loop_run(loop, NULL), 0);
