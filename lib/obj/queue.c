@@ -54,9 +54,14 @@ void weir__queue_pull_back(const struct weir__queuev *v, uint64_t pos)
 	uint64_t first = weir_load_acquire(&v->shm->first);
 
 	/* Ends: a failed CAS means that somebody else moved it. */
-	while (weir__pos_diff(weir_queue_first_pos(first), pos) > 0) {
+	while (weir__pos_diff(weir_queue_first_pos(first), pos) >= 0) {
 		uint64_t next = weir_queue_first_set_pos(first, pos);
+		/* EDGE slot.word (acquire <- claim_receive): after first; somebody has found it? */
+		uint64_t word = weir_load_acquire(&weir__slot(v, pos)->word);
 
+		if (weir_queue_slot_word_state(word) != WEIR_QUEUE_SLOT_STATE_FULL ||
+		    weir__lap_diff(weir_queue_slot_word_lap(word), weir__lap(v, pos)) != 0)
+			return;
 		next = weir_queue_first_set_tag(next, weir_queue_first_tag(first) + 1);
 		/* EDGE queue.first (full -> claim_receive): p,t -> pos,t+1: old steps forward fail.
 		 */
@@ -288,8 +293,7 @@ static int until(const struct weir__queuev *v, struct weir_waitq_shm *q, struct 
 		if (r != -EAGAIN)
 			break;
 		slept = weir__waitq_sleep(q, value, ctx);
-		if (slept == 1)
-			weir__sweep(v->seg, NULL);
+		weir__sweep_sometimes(v->seg);
 		r = what(v, self, ret_pos);
 		if (r == -EAGAIN && slept < 0)
 			r = slept;

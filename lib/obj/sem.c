@@ -433,11 +433,10 @@ static int block(const struct weir__semv *v, uint32_t self, struct weir_ctx *ctx
 			return 0;
 		if (r < 0)
 			return dequeue(v, self) ? 0 : r;
-		if (r == 1) {
-			weir__sweep(v->seg, NULL);
-			weir__sem_grant(v); /* In case a wake or a grant died with its maker. */
-			publish_holder(v, self);
-		}
+		weir__sweep_sometimes(v->seg);
+		weir__sem_flag(v); /* In case the bit, a wake or a grant died with its maker. */
+		weir__sem_grant(v);
+		publish_holder(v, self);
 	}
 }
 
@@ -577,6 +576,7 @@ int weir_sem_poll(struct weir_sem *sem, struct weir_wait *ret_wait)
 	if (granted(&sem->v, (uint32_t)self))
 		return 0;
 	weir__sweep_sometimes(sem->v.seg);
+	weir__sem_flag(&sem->v);
 	weir__sem_grant(&sem->v);
 	return granted(&sem->v, (uint32_t)self) ? 0 : -EINPROGRESS;
 }

@@ -98,6 +98,16 @@ static int pick(const struct weir__semv *v, uint64_t word, uint64_t *ret_cell)
 	return best;
 }
 
+void weir__sem_flag(const struct weir__semv *v)
+{
+	/* EDGE sem.word (full -> clear_wait): see there.  wait=0 -> wait=1, same signature. */
+	uint64_t word = weir_load_full(&v->shm->word);
+
+	while (!weir_sem_word_wait(word) &&
+	       !weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 1)))
+		weir_relax();
+}
+
 /* wait=1 -> wait=0, same signature.  False: look again. */
 static bool clear_wait(const struct weir__semv *v, uint64_t word)
 {
@@ -110,11 +120,7 @@ static bool clear_wait(const struct weir__semv *v, uint64_t word)
 	WEIR_CRASH_POINT(sem_wait_cleared);
 	if (pick(v, weir_sem_word_set_wait(word, 0), &cell) < 0)
 		return true;
-	/* EDGE sem.word (acquire <- any CAS on it) */
-	word = weir_load_acquire(&v->shm->word);
-	/* wait=0 -> wait=1, same signature; if it fails somebody moved on and will see the cell. */
-	if (!weir_sem_word_wait(word))
-		weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 1));
+	weir__sem_flag(v); /* He came in between and may have seen the bit we cleared. */
 	return false;
 }
 

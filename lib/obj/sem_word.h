@@ -35,6 +35,8 @@ static inline uint64_t weir__sem_sign(uint64_t word, uint64_t used, uint64_t aut
 void weir__sem_ack(const struct weir__semv *v, uint64_t word);
 /* Latest step of (lane, which) that is known to have taken effect, given `word` was read before. */
 uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t lane, uint32_t which);
+/* Set the wait bit: somebody is in the line. */
+void weir__sem_flag(const struct weir__semv *v);
 /* Give what is free to who waits longest. */
 void weir__sem_grant(const struct weir__semv *v);
 /* Decide a published cancel with sequence `seq` in the cell of `lane`: true if it was granted

@@ -44,9 +44,10 @@ static void sweep_block(const struct weir__victim *victim, uint64_t off, struct 
 	if (weir_object_block_state(word) == WEIR_OBJECT_BLOCK_BUILDING &&
 	    weir_object_block_owner(word) == victim->thread)
 		settle_block(victim, o, word, rec);
-	/* Any block that is or was published may hold traces of the victim, also one whose builder
-	 * has not come round to calling it ready. */
-	if (weir_object_block_state(word) == WEIR_OBJECT_BLOCK_FREE ||
+	/* Whoever uses an object has called its block ready first: no other holds traces.
+	 * EDGE block.word (acquire <- weir__arena_claim): again, it may just have been settled. */
+	word = weir_load_acquire(&o->block);
+	if (weir_object_block_state(word) != WEIR_OBJECT_BLOCK_READY ||
 	    o->magic != WEIR__OBJECT_MAGIC)
 		return;
 	type = o->type;
