@@ -133,7 +133,7 @@ format:
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/weir/shm $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/weir/shm $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7
 	install $(BUILD)/weir $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(BUILD)/libweir.a $(BUILD)/libweir-run.a $(DESTDIR)$(LIBDIR)
 	install $(BUILD)/libweir.so.$(SOVERSION) $(BUILD)/libweir-run.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)
@@ -143,6 +143,7 @@ install: all
 	install -m 644 lib/include/weir/*.h $(DESTDIR)$(PREFIX)/include/weir
 	install -m 644 lib/include/weir/shm/*.h $(BUILD)/gen/weir/shm/*.h $(DESTDIR)$(PREFIX)/include/weir/shm
 	install -m 644 $(wildcard man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(wildcard man/*.7) $(DESTDIR)$(PREFIX)/share/man/man7
 	sed 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(LIBDIR)|;s|@VERSION@|$(VERSION)|' lib/weir.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/weir.pc
 
 clean:

@@ -117,7 +117,7 @@ static int gc(const struct cli *cli, const struct snapshot *snaps, size_t count,
 			puts("nothing to reclaim");
 		return EXIT_DONE;
 	}
-	if (!cli->yes && !cli->json && !cli->quiet)
+	if ((!cli->yes || cli->dry_run) && !cli->json && !cli->quiet)
 		print_plan(array, "would ");
 	if (cli->dry_run || (!cli->yes && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))) {
 		if (!cli->quiet && !cli->json)

@@ -60,7 +60,8 @@ const char *text_duration(uint64_t ns, char ret_text[TEXT_BYTES])
 	else if (ns < SEC)
 		snprintf(ret_text, TEXT_BYTES, "%" PRIu64 " ms", ns / MS);
 	else if (s < 60)
-		snprintf(ret_text, TEXT_BYTES, "%.1f s", (double)(ns / (SEC / 10)) / 10);
+		snprintf(ret_text, TEXT_BYTES, "%" PRIu64 ".%" PRIu64 " s", s,
+			 ns / (SEC / 10) % 10);
 	else if (s < 3600)
 		snprintf(ret_text, TEXT_BYTES, "%" PRIu64 " min %" PRIu64 " s", s / 60, s % 60);
 	else if (s < 86400)
