@@ -217,6 +217,8 @@ static struct weir_sem *unlinked;
  * and its name is removed.  Its memory must not be given to anybody. */
 static void unlink_before(struct world *w)
 {
+	weir_sem_close(unlinked); /* Of the point before; a nested one is checked many times. */
+	unlinked = NULL;
 	w->known.published = weir_sem_open(w->peer[0].seg, "new", NULL, &unlinked) == 0;
 	if (!w->known.published)
 		return;
@@ -237,7 +239,6 @@ static void check_unlink(struct world *w)
 		weir_sem_stat(unlinked, &stat);
 		if (stat.used != 1)
 			fail(w, LOST, "object: its memory was given away while in use");
-		weir_sem_close(unlinked);
 	}
 	check_everything(w);
 }

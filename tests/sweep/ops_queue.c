@@ -250,6 +250,72 @@ static bool message_during(struct world *w, enum moment moment)
 	w->known.leaving = 1;
 	return true;
 }
+/* --- overtaken --------------------------------------------------------------------------- */
+
+/* While the victim has its slot, a peer sends into the next one. */
+static void send_overtaken_prepare(struct world *w)
+{
+	queue_fill(w, Q_ONE);
+	w->known.arriving = w->state < 2 ? SPARE_ID : 0;
+}
+
+static bool send_behind_during(struct world *w, enum moment moment)
+{
+	struct weir_queue_stat stat;
+
+	(void)moment;
+	weir_queue_stat(w->peer[0].queue, &stat);
+	if (stat.writing == 0)
+		return false;
+	queue_put(w, 2);
+	w->known.overtaken = 1;
+	return true;
+}
+
+static int op_send_overtaken(struct world *w)
+{
+	if (w->state == 0)
+		return op_queue_send(w);
+	return w->state == 1 ? op_queue_loan(w) : op_queue_abort(w);
+}
+
+/* While the victim has the first message, a peer receives the second. */
+static void recv_overtaken_prepare(struct world *w)
+{
+	queue_fill(w, Q_WRAPPED);
+	w->known.leaving = 1;
+	w->known.leaving_stays = w->state == 2;
+}
+
+static bool recv_behind_during(struct world *w, enum moment moment)
+{
+	struct weir_queue_stat stat;
+	struct weir_msg msg;
+
+	(void)moment;
+	weir_queue_stat(w->peer[0].queue, &stat);
+	if (stat.reading == 0)
+		return false;
+	must(weir_queue_try_take(w->peer[0].queue, &msg) == 0);
+	if (message_id(msg.data, msg.bytes) != 2)
+		fail(w, DOUBLED, "queue: the victim's message was handed out");
+	must(weir_queue_done(w->peer[0].queue, &msg) == 0);
+	w->known.queued_count = 1;
+	return true;
+}
+
+static int op_recv_overtaken(struct world *w)
+{
+	int r;
+
+	if (w->state == 0)
+		return op_queue_recv(w);
+	if (w->state == 1)
+		return op_queue_take(w);
+	r = weir_queue_try_take(w->me.queue, &w->me.msg);
+	return r < 0 ? r : weir_queue_put_back(w->me.queue, &w->me.msg);
+}
+
 /* --- rows -------------------------------------------------------------------------------- */
 
 #define SOME STATES("one", "last_slot", "full", "wrapped", "far")
@@ -279,5 +345,10 @@ const struct row queue_rows[] = {
 	 0, shutdown_prepare, NULL, op_queue_shutdown, NULL, NULL, check_everything},
 	{"queue_seal", STATES("empty", "one"), 0, sealed_prepare, NULL, op_queue_seal, NULL, NULL,
 	 check_everything},
+	{"queue_send_overtaken", STATES("send", "loan_commit", "loan_abort"), 0,
+	 send_overtaken_prepare, NULL, op_send_overtaken, send_behind_during, NULL,
+	 check_everything},
+	{"queue_recv_overtaken", STATES("recv", "take_done", "put_back"), 0, recv_overtaken_prepare,
+	 NULL, op_recv_overtaken, recv_behind_during, NULL, check_everything},
 	{0},
 };

@@ -26,15 +26,18 @@ run() {
 }
 for program in "$@"; do
 	case $how in
-	full)
+	full) # 15 to 20 minutes; with SWEEP_BUDGET about so many seconds a mode, thinned out evenly
+		b=${SWEEP_BUDGET:-3600}
 		run "$program" --snapshot
-		run "$program" --nested=3 --budget "${SWEEP_BUDGET:-240}"
-		run "$program" --real --budget "${SWEEP_BUDGET:-240}"
+		run "$program" --nested=$((600 / b + 1)) --budget $((2 * b))
+		run "$program" --real --sample $((3600 / b)) --budget $((2 * b))
+		run "$program" --pairs --sample $((2400 / b + 3)) --budget $((2 * b))
 		;;
-	sample)
-		run "$program" --snapshot --sample 11
-		run "$program" --nested=40 --budget 8
-		run "$program" --real --sample 60 --budget 8
+	sample) # less than 25 s together, also where it is slow
+		run "$program" --snapshot --thin --sample 9 --budget 5
+		run "$program" --nested=40 --thin --budget 5
+		run "$program" --real --thin --sample 200 --budget 8
+		run "$program" --pairs --thin --sample 97 --budget 5
 		;;
 	esac
 done

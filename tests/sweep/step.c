@@ -82,8 +82,12 @@ static bool at_end(pid_t pid)
 
 bool traced_step(pid_t pid)
 {
+	static uint32_t steps;
+
 	if (at_end(pid))
 		return false;
+	if (steps++ % 256 == 0)
+		alarm(WATCH_SECONDS); /* Slow is not wedged. */
 	must(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
 	wait_stop(pid);
 	return true;
@@ -125,9 +129,15 @@ bool traced_step_blocks(pid_t pid)
 
 long traced_to_call(pid_t pid)
 {
+	size_t rip = offsetof(struct user, regs.rip);
+
 	must(ptrace(PTRACE_SYSCALL, pid, 0, 0) == 0);
 	wait_stop(pid);
-	return (long)peek(pid, offsetof(struct user, regs.orig_rax));
+	if (peek(pid, rip) != (uint64_t)(uintptr_t)sweep_end_marker + 1)
+		return (long)peek(pid, offsetof(struct user, regs.orig_rax));
+	/* It was at its end sooner than others were; stand before the marker. */
+	must(ptrace(PTRACE_POKEUSER, pid, rip, sweep_end_marker) == 0);
+	return -1;
 }
 
 bool traced_call_blocks(pid_t pid, bool may)

@@ -7,6 +7,7 @@
  * real      for each N a new victim is stepped N instructions and gets a SIGKILL.
  * nested    in each state that differs from the one before, a recoverer is stepped through the
  *           recovery, and is dead after each of its steps in turn; the peers do it once more.
+ * pairs     see pairs.c.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -70,7 +71,7 @@ void watch(const struct world *w, const struct place *at)
 {
 	place_print(watched, sizeof(watched), at);
 	watched_world = *w;
-	alarm(30);
+	alarm(WATCH_SECONDS);
 }
 
 void begin(struct tally *t)
@@ -96,7 +97,7 @@ void point(struct world *w, struct tally *t, const struct place *at)
 
 void line(const struct place *at, const struct tally *t)
 {
-	printf("%-8s %-22s %-16s %7lu %6lu %4lu %4lu %4lu %6lu %6.1f\n", at->mode, at->op,
+	printf("%-8s %-22s %-27s %7lu %6lu %4lu %4lu %4lu %6lu %6.1f\n", at->mode, at->op,
 	       at->state, (unsigned long)t->points, (unsigned long)t->kills,
 	       (unsigned long)t->count[LOST], (unsigned long)t->count[DOUBLED],
 	       (unsigned long)t->count[WEDGED], (unsigned long)(t->worst_ns / 1000),
@@ -204,6 +205,16 @@ static bool sampled(uint64_t n, uint64_t every)
 
 /* --- snapshot ---------------------------------------------------------------------------- */
 
+/* It goes round in circles. */
+static bool ends(struct world *w, struct tally *t, const struct place *at)
+{
+	if (at->n < STEPS_MAX)
+		return false;
+	fail(w, WEDGED, "not finished after %u steps", STEPS_MAX);
+	point(w, t, at);
+	return true;
+}
+
 static void snapshot(const struct row *row, uint32_t state, struct place *at)
 {
 	uint8_t *old;
@@ -228,7 +239,7 @@ static void snapshot(const struct row *row, uint32_t state, struct place *at)
 			row->check(&w);
 			point(&w, &t, at);
 		}
-		if (out_of_time() || !step(&w, row, pid, false))
+		if (out_of_time() || ends(&w, &t, at) || !step(&w, row, pid, false))
 			break;
 	}
 	traced_kill(pid);
@@ -239,7 +250,8 @@ static void snapshot(const struct row *row, uint32_t state, struct place *at)
 
 /* --- real --------------------------------------------------------------------------------- */
 
-#define LONG_WAY 2000u /* worth skipping */
+#define SPIN_STEPS 600u
+#define LONG_WAY   2000u /* worth skipping */
 
 /* What one victim that is not killed shows. */
 struct scout {
@@ -247,7 +259,8 @@ struct scout {
 	uint8_t *worth; /* 1: right before or after a change or a system call */
 	uint64_t *call; /* the steps that are system calls */
 	size_t calls;
-	bool skips; /* nothing but its system calls must be met in passing */
+	uint64_t acts; /* the step before which the peers act; UINT64_MAX: none */
+	bool acts_in_call;
 };
 
 static void scout_drop(struct scout *s)
@@ -259,7 +272,7 @@ static void scout_drop(struct scout *s)
 static void scout(struct world *w, const struct row *row, struct scout *s)
 {
 	uint8_t *old = malloc(w->bytes);
-	uint64_t room = 1 << 20;
+	uint64_t room = STEPS_MAX + 2; /* for a mark after the last */
 	bool call;
 	bool acted;
 	long nr;
@@ -269,7 +282,7 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 	s->worth = calloc(1, room);
 	s->call = calloc(room, sizeof(*s->call));
 	must(old && s->worth && s->call);
-	s->skips = true;
+	s->acts = UINT64_MAX;
 	world_reset(w);
 	pid = traced_start(victim, w, row);
 	memcpy(old, w->v.map, w->bytes);
@@ -280,8 +293,10 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 			break;
 		if (call)
 			s->call[s->calls++] = s->steps;
-		if (acted != w->known.acted && !call)
-			s->skips = false;
+		if (acted != w->known.acted) {
+			s->acts = s->steps;
+			s->acts_in_call = call;
+		}
 		if (changed(w, old) || call)
 			s->worth[s->steps] = s->worth[s->steps + 1] = 1;
 	}
@@ -290,17 +305,42 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 	s->worth[s->steps] = 1;
 }
 
-/* Run through the system calls that come well before step n; returns how many steps that was. */
-static uint64_t skip(struct world *w, const struct row *row, const struct scout *s, pid_t pid,
-		     uint64_t n)
+/* One step after `done` others; the peers are asked only from when they act. */
+static bool known_step(struct world *w, const struct row *row, const struct scout *s, pid_t pid,
+		       uint64_t done, uint64_t n)
+{
+	return done < s->acts ? traced_step(pid) : step(w, row, pid, done + 1 == n);
+}
+
+/* Step until the peers have acted, if that is not in a system call. */
+static uint64_t skip_to_acts(struct world *w, const struct row *row, const struct scout *s,
+			     pid_t pid, uint64_t n)
 {
 	uint64_t done = 0;
 
-	if (n < LONG_WAY || !s->skips)
+	if (s->acts_in_call || s->acts == UINT64_MAX)
 		return 0;
-	for (size_t i = 0; i < s->calls && s->call[i] + 1 < n; i++) {
-		bool sleeps = traced_to_call(pid) == FUTEX_WAITV && row->during;
+	while (done <= s->acts && done < n && known_step(w, row, s, pid, done, n))
+		done++;
+	return done;
+}
 
+/* Go on quickly to the last system call before step n; returns how many steps are done. */
+static uint64_t skip(struct world *w, const struct row *row, const struct scout *s, pid_t pid,
+		     uint64_t n)
+{
+	uint64_t done = n < LONG_WAY ? 0 : skip_to_acts(w, row, s, pid, n);
+
+	for (size_t i = 0; n >= LONG_WAY && i < s->calls && s->call[i] + 1 < n; i++) {
+		bool sleeps;
+		long nr;
+
+		if (s->call[i] < done)
+			continue;
+		nr = traced_to_call(pid);
+		if (nr < 0)
+			break;
+		sleeps = nr == FUTEX_WAITV && row->during;
 		if (sleeps && !w->known.acted)
 			meanwhile(w, row, SLEEPS);
 		if (traced_call_blocks(pid, sleeps && !w->known.acted)) {
@@ -322,7 +362,7 @@ static void real_kill(struct world *w, const struct row *row, const struct scout
 	watch(w, at);
 	pid = traced_start(victim, w, row);
 	i = skip(w, row, s, pid, at->n);
-	while (i < at->n && step(w, row, pid, i + 1 == at->n))
+	while (i < at->n && known_step(w, row, s, pid, i, at->n))
 		i++;
 	traced_kill(pid);
 	t->kills++;
@@ -336,6 +376,8 @@ static void real_kill(struct world *w, const struct row *row, const struct scout
 static void real(const struct row *row, uint32_t state, struct place *at)
 {
 	uint64_t every = plan.sample;
+	uint64_t last = 0; /* worth a kill */
+	uint64_t worthy = plan.seed;
 	struct world w;
 	struct tally t;
 	struct scout s;
@@ -344,10 +386,16 @@ static void real(const struct row *row, uint32_t state, struct place *at)
 	make(&w, row, state, true);
 	watch(&w, at);
 	scout(&w, row, &s);
+	at->n = s.steps;
+	ends(&w, &t, at);
 	if (s.steps / every > REAL_POINTS)
 		every = s.steps / REAL_POINTS + 1;
 	for (at->n = 0; at->n <= s.steps && !out_of_time(); at->n++) {
-		if (sampled(at->n, every) || (plan.at < 0 && s.worth[at->n]))
+		last = s.worth[at->n] ? at->n : last;
+		worthy += s.worth[at->n];
+		/* Far from anything that happens it only spins, and stepping there takes long. */
+		if (sampled(at->n, at->n - last > SPIN_STEPS ? 499 * every : every) ||
+		    (plan.at < 0 && s.worth[at->n] && worthy % (every / 16 + 1) == 0))
 			real_kill(&w, row, &s, at, &t);
 	}
 	scout_drop(&s);
@@ -448,11 +496,17 @@ static const struct mode modes[] = {
 
 static void run_row(const struct mode *mode, const struct row *row)
 {
-	for (uint32_t i = 0; row->states[i]; i++) {
+	uint32_t count = 0;
+
+	while (row->states[count])
+		count++;
+	for (uint32_t i = 0; i < count; i++) {
 		struct place at = {.mode = mode->name, .op = row->name, .state = row->states[i]};
-		bool last = !row->states[i + 1];
+		bool last = i + 1 == count;
 		bool needs_real = row->flags & ROW_REAL || (row->flags & ROW_LAST_REAL && last);
 
+		if (plan.thin && i != plan.seed % count)
+			continue;
 		if (matches(row->name, row->states[i]) && !out_of_time() &&
 		    (mode->run == real || !needs_real))
 			mode->run(row, i, &at);
@@ -485,6 +539,8 @@ static const struct option options[] = {
 	{"snapshot", 0, NULL, '0'},
 	{"real", 0, NULL, '1'},
 	{"nested", 2, NULL, '2'},
+	{"pairs", 0, NULL, '3'},
+	{"thin", 0, NULL, 't'},
 	{"op", 1, NULL, 'o'},
 	{"state", 1, NULL, 's'},
 	{"at", 1, NULL, 'a'},
@@ -497,9 +553,11 @@ static const struct option options[] = {
 
 static void usage(void)
 {
-	puts("usage: sweep [--snapshot] [--real] [--nested[=K]] (default: all)\n"
+	puts("usage: sweep [--snapshot] [--real] [--nested[=K]] [--pairs] (default: all)\n"
 	     "             [--op NAME] [--state NAME] [--at N] [--sample K] [--budget SECONDS] "
-	     "[--seed S]");
+	     "[--seed S] [--thin]\n"
+	     "  --sample  every Kth instruction   --nested=K  every Kth state left behind\n"
+	     "  --thin    one state of each row, every third pair, by the seed");
 	exit(2);
 }
 
@@ -512,7 +570,7 @@ static uint32_t parse(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		uint64_t n = optarg ? strtoull(optarg, NULL, 0) : 0;
 
-		if (c >= '0' && c <= '2')
+		if (c >= '0' && c <= '3')
 			which |= 1u << (c - '0');
 		if (c == '2' && n)
 			plan.nested = n;
@@ -528,10 +586,12 @@ static uint32_t parse(int argc, char **argv)
 			plan.end_ns = weir_now_ns() + n * 1000 * MS;
 		else if (c == 'r')
 			plan.seed = n;
+		else if (c == 't')
+			plan.thin = true;
 		else if (c == 'h' || c == '?')
 			usage();
 	}
-	return which ? which : 7;
+	return which ? which : 15;
 }
 
 int main(int argc, char **argv)
@@ -541,12 +601,14 @@ int main(int argc, char **argv)
 
 	signal(SIGALRM, on_alarm);
 	stay_here();
-	printf("%-8s %-22s %-16s %7s %6s %4s %4s %4s %6s %6s\n", "mode", "op", "state", "points",
+	printf("%-8s %-22s %-27s %7s %6s %4s %4s %4s %6s %6s\n", "mode", "op", "state", "points",
 	       "kills", "lost", "dbl", "wedg", "us", "s");
 	for (uint32_t i = 0; i < 3; i++) {
 		if (which & 1u << i)
 			run_mode(&modes[i]);
 	}
+	if (which & 8)
+		sweep_pairs();
 	bad = total.count[LOST] + total.count[DOUBLED] + total.count[WEDGED];
 	printf("sweep: worst recovery %lu us\n", (unsigned long)(total.worst_ns / 1000));
 	printf("sweep: %lu points, %lu kills, %lu lost, %lu doubled, %lu wedged\n",

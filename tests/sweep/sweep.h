@@ -6,7 +6,7 @@
  * Three files: the victim works on V, survivors ("peers", attachments of this process) on C, in
  * nested sweeps a recoverer on R.  They are copies of each other but for the liveness locks, which
  * lie on the file: a copy of V in C shows the victim as dead and the peers as alive.  In real
- * mode there is one file, V = C, and the kill is a real one.
+ * mode and in pairs there is one file, V = C, and the kill is a real one.
  */
 #ifndef WEIR_TESTS_SWEEP_H
 #define WEIR_TESTS_SWEEP_H
@@ -17,15 +17,16 @@
 #include <sys/types.h>
 #include <weir.h>
 
-#define MS	 UINT64_C(1000000)
-#define PEERS	 2
-#define PERMITS	 3u
-#define SLOTS	 4u
-#define TOKENS	 8u
-#define PROBES	 2u
-#define MSG_MAX	 96u
-#define QUEUED	 16u
-#define SPARE_ID 100u /* the victim's message */
+#define MS	  UINT64_C(1000000)
+#define PEERS	  2
+#define PERMITS	  3u
+#define SLOTS	  4u
+#define TOKENS	  8u
+#define PROBES	  2u
+#define MSG_MAX	  96u
+#define QUEUED	  16u
+#define STEPS_MAX (1u << 20) /* of one operation: more is going round in circles */
+#define SPARE_ID  100u	     /* the victim's message */
 
 enum fault { FINE, LOST, DOUBLED, WEDGED, FAULTS };
 
@@ -63,6 +64,7 @@ struct known {
 	uint32_t queued[QUEUED]; /* message ids in the queue, in order */
 	uint32_t queued_count;
 	uint32_t arriving;  /* id the victim sends, 0: none */
+	uint32_t overtaken; /* this many of the queued came after its claim */
 	uint32_t leaving;   /* id the victim receives, 0: none */
 	bool leaving_taken; /* it had it before the operation: tries must show it */
 	bool leaving_stays; /* the operation gives it back */
@@ -153,7 +155,7 @@ bool traced_at_syscall(pid_t pid, long *ret_nr);
 /* Begin a step that may block: true if it did not come back within 2 ms. */
 bool traced_step_blocks(pid_t pid);
 void traced_join(pid_t pid); /* wait until it came back */
-/* The quick way to the next system call, returns which; and through it. */
+/* The quick way to the next system call, returns which (-1: none, at the end); and through it. */
 long traced_to_call(pid_t pid);
 bool traced_call_blocks(pid_t pid, bool may);
 void traced_run(pid_t pid); /* to the next marker */
@@ -200,6 +202,7 @@ struct plan {
 	uint64_t sample;
 	uint64_t nested;
 	int64_t at;	 /* -1: everywhere */
+	bool thin;	 /* one state of each row, every third pair */
 	uint64_t end_ns; /* 0: no budget */
 };
 extern struct plan plan;
@@ -212,7 +215,12 @@ void recover(struct world *w, struct tally *t, uint64_t n);
 /* Count what the check found, and print how to see it again. */
 void point(struct world *w, struct tally *t, const struct place *at);
 void line(const struct place *at, const struct tally *t);
-/* From now on at most 30 s may pass. */
+/* If no step is made for so long, `at` is where it happened. */
+#define WATCH_SECONDS 30
 void watch(const struct world *w, const struct place *at);
+
+/* --- pairs.c ----------------------------------------------------------------------------- */
+
+void sweep_pairs(void);
 
 #endif
