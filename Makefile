@@ -110,7 +110,7 @@ $(BUILD)/regress/%: tests/regress/%.c $(wildcard tests/*.h) $(BUILD)/libweir.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) -Itests $(BASE) -MF $@.d -o $@ $< $(BUILD)/libweir.a -lcriterion -pthread
 
--include $(LIB_OBJ:.o=.d) $(RUN_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(UNITS:=.d) $(EXAMPLES:=.d) tests/sweep/sweep.mk bench/bench.mk
+-include $(LIB_OBJ:.o=.d) $(RUN_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(UNITS:=.d) $(EXAMPLES:=.d) $(wildcard tests/*/*.mk) bench/bench.mk
 
 deps: ## install (as root) or name the packages that are missing
 	$(Q)tests/deps.sh

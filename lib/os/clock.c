@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The one clock: CLOCK_MONOTONIC without the offset of our time namespace. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,9 +13,18 @@
 
 static int64_t timens_offset_ns;
 
-/* A process cannot change its own time namespace once it has threads, so one look is enough: before
- * main, when there are none. */
-__attribute__((constructor)) static void read_timens_offset(void)
+/* What the file says holds for our children; unless we have left their namespace, for us too. */
+static bool is_ours(void)
+{
+	struct stat mine;
+	struct stat childrens;
+
+	return stat("/proc/self/ns/time", &mine) == 0 &&
+	       stat("/proc/self/ns/time_for_children", &childrens) == 0 &&
+	       mine.st_ino == childrens.st_ino;
+}
+
+static void read_timens_offset(void)
 {
 	char text[256];
 	int fd = open("/proc/self/timens_offsets", O_RDONLY | O_CLOEXEC);
@@ -24,6 +35,10 @@ __attribute__((constructor)) static void read_timens_offset(void)
 
 	if (fd < 0)
 		return; /* No time namespaces here. */
+	if (!is_ours()) {
+		close(fd);
+		return;
+	}
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (n <= 0)
@@ -32,6 +47,13 @@ __attribute__((constructor)) static void read_timens_offset(void)
 	line = strstr(text, "monotonic");
 	if (line && sscanf(line, "monotonic %lld %lld", &sec, &nsec) == 2)
 		timens_offset_ns = sec * 1000000000 + nsec;
+}
+
+/* A process changes its time namespace by being born or by exec, so these two looks are enough. */
+__attribute__((constructor)) static void watch_timens(void)
+{
+	read_timens_offset();
+	pthread_atfork(NULL, NULL, read_timens_offset);
 }
 
 static uint64_t clock_ns(clockid_t clock)

@@ -95,13 +95,10 @@ bool weir__identity_gone(const struct weir__identity *id, const struct weir__ide
 	poller.fd = (int)syscall(SYS_pidfd_open, id->pid, 0);
 	if (poller.fd < 0)
 		return errno == ESRCH;
-	if (id->pidfs) {
-		now = pidfs_of(poller.fd);
-		gone = now && now != id->pidfs;
-	} else {
-		now = start_time_of(id->pid);
-		gone = now && id->start_time && now != id->start_time;
-	}
+	/* Without pidfs (before Linux 6.9) a number that was given to somebody else cannot be told:
+	 * start times differ from one time namespace to the next. */
+	now = id->pidfs ? pidfs_of(poller.fd) : 0;
+	gone = now && now != id->pidfs;
 	if (poll(&poller, 1, 0) == 1) /* Readable: all its threads have ended, reaped or not. */
 		gone = true;
 	close(poller.fd);

@@ -14,9 +14,10 @@
 
 #include "seg/seg.h"
 
-/* One per thread and segment, found through the exit key. */
+/* One per thread and segment.  The exit key holds its id, not its address: a thread may end while
+ * another one closes the segment. */
 struct weir__joined {
-	struct weir_segment *seg;
+	uintptr_t id;
 	uint64_t token;
 	uint32_t slot;
 	struct weir__joined *next;
@@ -24,10 +25,18 @@ struct weir__joined {
 
 __thread struct weir__self weir__self_cache;
 
+/* Attaching, closing, forking and the end of a thread exclude each other.  Taken before seg->lock.
+ */
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct weir_segment *table; /* the attach table: the library's only global state */
-static uint64_t tokens;
+static WEIR_ATOMIC(uint64_t) tokens;
 static bool atfork_set;
+
+/* relaxed: only its being unique matters. */
+static uint64_t token_new(void)
+{
+	return weir_add_relaxed(&tokens, 1) + 1;
+}
 
 static void fork_prepare(void)
 {
@@ -61,7 +70,7 @@ static void fork_child(void)
 	pthread_mutex_init(&table_lock, NULL);
 }
 
-int weir__attach_table_add(struct weir_segment *seg)
+static int table_add(struct weir_segment *seg)
 {
 	int r = 0;
 
@@ -70,7 +79,7 @@ int weir__attach_table_add(struct weir_segment *seg)
 		r = -pthread_atfork(fork_prepare, fork_parent, fork_child);
 	if (r == 0) {
 		atfork_set = true;
-		seg->token_value = ++tokens;
+		seg->token_value = token_new();
 		seg->next = table;
 		table = seg;
 	}
@@ -78,16 +87,14 @@ int weir__attach_table_add(struct weir_segment *seg)
 	return r;
 }
 
-void weir__attach_table_remove(struct weir_segment *seg)
+static void table_remove(struct weir_segment *seg)
 {
-	pthread_mutex_lock(&table_lock);
 	for (struct weir_segment **at = &table; *at; at = &(*at)->next) {
 		if (*at == seg) {
 			*at = seg->next;
 			break;
 		}
 	}
-	pthread_mutex_unlock(&table_lock);
 }
 
 /* --- process slots ----------------------------------------------------------------------- */
@@ -165,7 +172,6 @@ int weir__process_dead(struct weir_segment *seg, uint32_t proc)
 	/* EDGE process.word (acquire <- claim_process): the identity of this life. */
 	before = weir_load_acquire(&p->word);
 	id.pid = p->pid;
-	id.start_time = p->start_time;
 	id.pidns = p->pidns;
 	id.pidfs = p->pidfs;
 	weir_fence_acquire(); /* EDGE process.word (acquire <- claim_process): fields, then word. */
@@ -226,37 +232,57 @@ static void leave(struct weir_segment *seg, uint32_t slot)
 	weir__sweep_thread(&victim, NULL);
 }
 
-static void thread_exit(void *arg)
+/* Take the entry of thread `id` out of the list, or NULL. */
+static struct weir__joined *joined_remove(struct weir_segment *seg, uintptr_t id)
 {
-	struct weir__joined *j = arg;
-	struct weir_segment *seg = j->seg;
+	struct weir__joined *j = NULL;
 
 	pthread_mutex_lock(&seg->lock);
-	if (*seg->token != 0 && j->token == *seg->token)
-		leave(seg, j->slot);
 	for (struct weir__joined **at = &seg->joined; *at; at = &(*at)->next) {
-		if (*at == j) {
+		if ((*at)->id == id) {
+			j = *at;
 			*at = j->next;
 			break;
 		}
 	}
 	pthread_mutex_unlock(&seg->lock);
-	free(j);
+	return j;
+}
+
+/* The segment may have been closed since this thread began to end: then nothing is found. */
+static void thread_exit(void *arg)
+{
+	pthread_mutex_lock(&table_lock);
+	for (struct weir_segment *seg = table; seg; seg = seg->next) {
+		struct weir__joined *j = joined_remove(seg, (uintptr_t)arg);
+
+		if (!j)
+			continue;
+		if (*seg->token != 0 && j->token == *seg->token)
+			leave(seg, j->slot);
+		free(j);
+		break;
+	}
+	pthread_mutex_unlock(&table_lock);
 	weir__self_cache.token = 0;
 }
 
 static struct weir__joined *joined_here(struct weir_segment *seg)
 {
-	struct weir__joined *j = pthread_getspecific(seg->exit_key);
+	uintptr_t id = (uintptr_t)pthread_getspecific(seg->exit_key);
+	struct weir__joined *j = id ? seg->joined : NULL;
 
+	while (j && j->id != id)
+		j = j->next;
 	if (j)
 		return j;
 	j = calloc(1, sizeof(*j));
-	if (!j || pthread_setspecific(seg->exit_key, j) != 0) {
+	id = (uintptr_t)token_new();
+	if (!j || pthread_setspecific(seg->exit_key, (const void *)id) != 0) {
 		free(j);
 		return NULL;
 	}
-	j->seg = seg;
+	j->id = id;
 	j->next = seg->joined;
 	seg->joined = j;
 	return j;
@@ -273,9 +299,7 @@ static int rejoin(struct weir_segment *seg)
 		seg->fd_pid = 0; /* Try again next time. */
 		return r;
 	}
-	pthread_mutex_lock(&table_lock);
-	seg->token_value = ++tokens; /* Old cache entries of this thread match no more. */
-	pthread_mutex_unlock(&table_lock);
+	seg->token_value = token_new(); /* Old cache entries of this thread match no more. */
 	return join_process(seg);
 }
 
@@ -371,13 +395,15 @@ int weir__participant_attach(struct weir_segment *seg)
 	r = -pthread_key_create(&seg->exit_key, thread_exit);
 	if (r < 0)
 		goto out_page;
-	r = weir__attach_table_add(seg);
+	r = table_add(seg);
 	if (r < 0)
 		goto out_key;
 	r = join_process(seg);
 	if (r == 0)
 		return 0;
-	weir__attach_table_remove(seg);
+	pthread_mutex_lock(&table_lock);
+	table_remove(seg);
+	pthread_mutex_unlock(&table_lock);
 out_key:
 	pthread_key_delete(seg->exit_key);
 out_page:
@@ -406,10 +432,13 @@ static void leave_process(struct weir_segment *seg)
 
 void weir__participant_detach(struct weir_segment *seg)
 {
+	pthread_mutex_lock(&table_lock);
+	table_remove(seg);
 	/* A forked child that never did anything here is no participant. */
 	if (*seg->token != 0)
 		leave_process(seg);
-	weir__attach_table_remove(seg);
+	weir__file_close(seg->fd); /* And with it the lock; not between a fork and its child. */
+	pthread_mutex_unlock(&table_lock);
 	pthread_key_delete(seg->exit_key);
 	while (seg->joined) {
 		struct weir__joined *next = seg->joined->next;
@@ -417,7 +446,6 @@ void weir__participant_detach(struct weir_segment *seg)
 		free(seg->joined);
 		seg->joined = next;
 	}
-	weir__file_close(seg->fd); /* And with it the lock. */
 	weir__file_unmap(seg->token, seg->token_bytes);
 	weir__self_cache.token = 0;
 }

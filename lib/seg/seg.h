@@ -79,8 +79,6 @@ static inline int weir__self(struct weir_segment *seg)
 
 int weir__participant_attach(struct weir_segment *seg);
 void weir__participant_detach(struct weir_segment *seg);
-int weir__attach_table_add(struct weir_segment *seg);
-void weir__attach_table_remove(struct weir_segment *seg);
 /* Is the process in slot `proc` dead?  1, 0 or -errno.  Never asks the clock. */
 int weir__process_dead(struct weir_segment *seg, uint32_t proc);
 /* Highest thread slot ever used, plus one; never more than thread_count. */

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <stddef.h>
 #include <sys/stat.h>
 #include <weir/shm/all.h>
 
@@ -321,6 +323,108 @@ Test(segment, liveness_is_right_across_pid_namespaces)
 	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
 	help_wait(outer);
 	weir_segment_close(seg);
+}
+
+/* A child in a time namespace of its own, a day ahead. */
+static pid_t fork_tomorrow(void)
+{
+	const char day[] = "monotonic 86400 0\nboottime 86400 0\n";
+	pid_t pid;
+	int fd;
+
+	if (unshare(CLONE_NEWTIME) != 0)
+		return -1;
+	fd = open("/proc/self/timens_offsets", O_WRONLY);
+	cr_assert_eq(write(fd, day, sizeof(day) - 1), (ssize_t)sizeof(day) - 1);
+	close(fd);
+	pid = fork();
+	return pid;
+}
+
+Test(segment, time_is_the_same_in_a_child_in_another_time_namespace)
+{
+	volatile uint64_t *seen = help_shared(64);
+	pid_t pid;
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root for a time namespace");
+	pid = fork_tomorrow();
+	if (pid == 0) {
+		*seen = weir_now_ns();
+		_exit(0);
+	}
+	cr_assert_eq(help_wait(pid), 0);
+	cr_assert_lt(weir_now_ns() - *seen, 60000 * MS, "%lld ns ahead",
+		     (long long)(*seen - weir_now_ns()));
+}
+
+/* Where the kernel has no pidfs, the second evidence must not be taken in by shifted start times.
+ */
+Test(segment, liveness_is_right_across_time_namespaces_without_pidfs)
+{
+	struct weir_segment *seg = help_segment();
+	const struct weir_segment_shm *h = weir_segment_base(seg, NULL);
+	const struct weir_process_shm *p = (const void *)((const uint8_t *)h + h->proc_off);
+	uint64_t none = 0;
+	uint64_t word = p->word;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root for a time namespace");
+	cr_assert_eq(p->pid, (uint32_t)getpid());
+	poke((off_t)(h->proc_off + offsetof(struct weir_process_shm, pidfs)), &none, 8);
+	pid = fork_tomorrow();
+	if (pid == 0)
+		_exit(weir_segment_recover(seg, NULL) != 0);
+	cr_assert_eq(help_wait(pid), 0);
+	cr_assert_eq(p->word, word, "a live process was swept");
+	weir_segment_close(seg);
+}
+
+struct exiting {
+	struct weir_sem *sem;
+	pthread_barrier_t barrier;
+};
+
+static void *take_and_end(void *arg)
+{
+	struct exiting *e = arg;
+
+	pthread_barrier_wait(&e->barrier);
+	weir_sem_try_acquire(e->sem, 1);
+	pthread_barrier_wait(&e->barrier);
+	return NULL;
+}
+
+/* A thread that ends gives back what it has, be the segment there or just being closed. */
+Test(segment, a_thread_may_end_while_another_closes)
+{
+	struct exiting e;
+	struct weir_segment *keep = help_segment();
+	struct weir_sem *sem;
+	struct weir_sem_stat stat;
+
+	cr_assert_eq(weir_sem_open(keep, "s", &WEIR_OPTS(sem, .permits = 9), &sem), 0);
+	pthread_barrier_init(&e.barrier, NULL, 5);
+	for (int round = 0; round < 300; round++) {
+		struct weir_segment *seg;
+		pthread_t threads[4];
+
+		cr_assert_eq(weir_segment_open(help_path, NULL, &seg), 0);
+		cr_assert_eq(weir_sem_open(seg, "s", NULL, &e.sem), 0);
+		for (int i = 0; i < 4; i++)
+			pthread_create(&threads[i], NULL, take_and_end, &e);
+		pthread_barrier_wait(&e.barrier);
+		pthread_barrier_wait(&e.barrier);
+		if (round % 2)
+			sched_yield();
+		weir_segment_close(seg);
+		for (int i = 0; i < 4; i++)
+			pthread_join(threads[i], NULL);
+	}
+	weir_sem_stat(sem, &stat);
+	cr_assert_eq(stat.used, 0);
+	weir_segment_close(keep);
 }
 
 /* One round of everything that must not make a system call. */
