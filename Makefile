@@ -31,7 +31,7 @@ BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/bench_*.c))
 BPF_SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.skel.h,$(wildcard bpf/*.bpf.c))
 LIBS = $(BUILD)/libweir.a $(BUILD)/libweir.so.$(SOVERSION) $(BUILD)/libweir-run.a $(BUILD)/libweir-run.so.$(SOVERSION)
 
-.PHONY: all lib tools examples deps check check-fast ci demo bench sweep tidy format install uninstall clean help
+.PHONY: all edges lib tools examples deps check check-fast ci demo bench sweep tidy format install uninstall clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: lib tools examples
@@ -118,6 +118,9 @@ deps: ## install (as root) or name the packages that are missing
 check: deps ## build everything and run all tests, under 2 minutes
 	$(Q)$(MAKE) --no-print-directory all $(UNITS) $(REGRESS)
 	$(Q)tests/check.sh
+
+edges: ## write the register of orderings in docs/MEMORY-MODEL.md
+	$(Q)tests/edges.sh
 
 ci: deps ## what continuous integration runs
 	$(Q)tests/ci.sh

@@ -35,6 +35,7 @@ rule "functions at most 70 lines" "$(sources | xargs awk 'FNR==1{s=0} /^\{/{s=FN
 rule "SPDX line first" "$(sources | while read -r f; do head -1 "$f" | grep -q SPDX || echo "$f"; done)"
 # An edge is named at both ends: every name occurs at least twice.
 rule "every EDGE has two ends" "$(grep -rhoE 'EDGE [a-z_.]+' lib --include=*.[ch] | sort | uniq -c | awk '$1<2{print $3}')"
+rule "the register of edges is up to date (make edges)" "$(tests/edges.sh --check || echo docs/MEMORY-MODEL.md)"
 # An ordered access has its EDGE within the five lines before it, or on its line.
 rule "every ordered access names an EDGE" "$(awk '
 	FNR==1 {edge=-99}
