@@ -32,12 +32,14 @@ for program in "$@"; do
 		run "$program" --nested=$((600 / b + 1)) --budget $((2 * b))
 		run "$program" --real --sample $((3600 / b)) --budget $((2 * b))
 		run "$program" --pairs --sample $((2400 / b + 3)) --budget $((2 * b))
+		run "$program" --signals --sample $((600 / b + 1)) --budget "$b"
 		;;
 	sample) # less than 25 s together, also where it is slow
 		run "$program" --snapshot --thin --sample 9 --budget 5
 		run "$program" --nested=40 --thin --budget 5
 		run "$program" --real --thin --sample 200 --budget 8
 		run "$program" --pairs --thin --sample 97 --budget 5
+		run "$program" --signals --sample 199 --budget 5
 		;;
 	esac
 done

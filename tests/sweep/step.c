@@ -93,6 +93,22 @@ bool traced_step(pid_t pid)
 	return true;
 }
 
+void traced_signal(pid_t pid, int sig)
+{
+	must(ptrace(PTRACE_SINGLESTEP, pid, 0, sig) == 0);
+	wait_stop(pid);
+}
+
+void traced_interrupt(pid_t pid, int sig)
+{
+	int status;
+
+	must(ptrace(PTRACE_CONT, pid, 0, sig) == 0); /* Pending now: the call does not sleep. */
+	must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status) && WSTOPSIG(status) == sig);
+	must(ptrace(PTRACE_CONT, pid, 0, sig) == 0);
+	wait_stop(pid);
+}
+
 bool traced_at_syscall(pid_t pid, long *ret_nr)
 {
 	uint64_t rip = peek(pid, offsetof(struct user, regs.rip));

@@ -8,6 +8,7 @@
  * nested    in each state that differs from the one before, a recoverer is stepped through the
  *           recovery, and is dead after each of its steps in turn; the peers do it once more.
  * pairs     see pairs.c.
+ * signals   see signals.c.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -536,24 +537,19 @@ static void stay_here(void)
 }
 
 static const struct option options[] = {
-	{"snapshot", 0, NULL, '0'},
-	{"real", 0, NULL, '1'},
-	{"nested", 2, NULL, '2'},
-	{"pairs", 0, NULL, '3'},
-	{"thin", 0, NULL, 't'},
-	{"op", 1, NULL, 'o'},
-	{"state", 1, NULL, 's'},
-	{"at", 1, NULL, 'a'},
-	{"sample", 1, NULL, 'k'},
-	{"budget", 1, NULL, 'b'},
-	{"seed", 1, NULL, 'r'},
-	{"help", 0, NULL, 'h'},
-	{0},
+	{"snapshot", 0, NULL, '0'}, {"real", 0, NULL, '1'},
+	{"nested", 2, NULL, '2'},   {"pairs", 0, NULL, '3'},
+	{"signals", 0, NULL, '4'},  {"thin", 0, NULL, 't'},
+	{"op", 1, NULL, 'o'},	    {"state", 1, NULL, 's'},
+	{"at", 1, NULL, 'a'},	    {"sample", 1, NULL, 'k'},
+	{"budget", 1, NULL, 'b'},   {"seed", 1, NULL, 'r'},
+	{"help", 0, NULL, 'h'},	    {0},
 };
 
 static void usage(void)
 {
-	puts("usage: sweep [--snapshot] [--real] [--nested[=K]] [--pairs] (default: all)\n"
+	puts("usage: sweep [--snapshot] [--real] [--nested[=K]] [--pairs] [--signals] (default: "
+	     "all)\n"
 	     "             [--op NAME] [--state NAME] [--at N] [--sample K] [--budget SECONDS] "
 	     "[--seed S] [--thin]\n"
 	     "  --sample  every Kth instruction   --nested=K  every Kth state left behind\n"
@@ -570,7 +566,7 @@ static uint32_t parse(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		uint64_t n = optarg ? strtoull(optarg, NULL, 0) : 0;
 
-		if (c >= '0' && c <= '3')
+		if (c >= '0' && c <= '4')
 			which |= 1u << (c - '0');
 		if (c == '2' && n)
 			plan.nested = n;
@@ -591,7 +587,7 @@ static uint32_t parse(int argc, char **argv)
 		else if (c == 'h' || c == '?')
 			usage();
 	}
-	return which ? which : 15;
+	return which ? which : 31;
 }
 
 int main(int argc, char **argv)
@@ -609,6 +605,8 @@ int main(int argc, char **argv)
 	}
 	if (which & 8)
 		sweep_pairs();
+	if (which & 16)
+		sweep_signals();
 	bad = total.count[LOST] + total.count[DOUBLED] + total.count[WEDGED];
 	printf("sweep: worst recovery %lu us\n", (unsigned long)(total.worst_ns / 1000));
 	printf("sweep: %lu points, %lu kills, %lu lost, %lu doubled, %lu wedged\n",

@@ -150,6 +150,10 @@ pid_t traced_start(void (*body)(struct world *w, const void *arg), struct world 
 		   const void *arg);
 /* One instruction.  False: at the end marker. */
 bool traced_step(pid_t pid);
+/* The next thing that happens to it is signal `sig`. */
+void traced_signal(pid_t pid, int sig);
+/* In a system call (see traced_to_call) comes signal `sig`; then on to the next marker. */
+void traced_interrupt(pid_t pid, int sig);
 /* Is the next instruction the system call `nr` (0: any)? */
 bool traced_at_syscall(pid_t pid, long *ret_nr);
 /* Begin a step that may block: true if it did not come back within 2 ms. */
@@ -219,8 +223,9 @@ void line(const struct place *at, const struct tally *t);
 #define WATCH_SECONDS 30
 void watch(const struct world *w, const struct place *at);
 
-/* --- pairs.c ----------------------------------------------------------------------------- */
+/* --- pairs.c, signals.c ------------------------------------------------------------------ */
 
 void sweep_pairs(void);
+void sweep_signals(void);
 
 #endif
