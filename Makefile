@@ -28,10 +28,11 @@ UNIT_SRC := $(wildcard tests/unit/*.c)
 UNITS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 REGRESS := $(patsubst tests/regress/%.c,$(BUILD)/regress/%,$(wildcard tests/regress/*.c))
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/bench_*.c))
+MAN3 := segment sem limiter breaker queue span ctx layout run
 BPF_SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.skel.h,$(wildcard bpf/*.bpf.c))
 LIBS = $(BUILD)/libweir.a $(BUILD)/libweir.so.$(SOVERSION) $(BUILD)/libweir-run.a $(BUILD)/libweir-run.so.$(SOVERSION)
 
-.PHONY: all edges lib tools examples deps check check-fast ci demo bench sweep tidy format install uninstall clean help
+.PHONY: all edges lib tools examples deps check ci demo bench sweep tidy format install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: lib tools examples
@@ -136,7 +137,7 @@ format:
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/weir/shm $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(PREFIX)/include/weir/shm $(addprefix $(DESTDIR)$(PREFIX)/share/man/man,1 3 7)
 	install $(BUILD)/weir $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(BUILD)/libweir.a $(BUILD)/libweir-run.a $(DESTDIR)$(LIBDIR)
 	install $(BUILD)/libweir.so.$(SOVERSION) $(BUILD)/libweir-run.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)
@@ -147,7 +148,12 @@ install: all
 	install -m 644 lib/include/weir/shm/*.h $(BUILD)/gen/weir/shm/*.h $(DESTDIR)$(PREFIX)/include/weir/shm
 	install -m 644 $(wildcard man/*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(wildcard man/*.7) $(DESTDIR)$(PREFIX)/share/man/man7
-	sed 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(LIBDIR)|;s|@VERSION@|$(VERSION)|' lib/weir.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/weir.pc
+	for h in $(MAN3); do \
+		awk -v name=$$h -f man/header.awk lib/include/weir/$$h.h > $(DESTDIR)$(PREFIX)/share/man/man3/weir-$$h.3; \
+		for f in $$(sed -n 's/^WEIR_API .*[ *]\(weir_[a-z_]*\)(.*/\1/p' lib/include/weir/$$h.h); do \
+			echo ".so man3/weir-$$h.3" > $(DESTDIR)$(PREFIX)/share/man/man3/$$f.3; done; done
+	for p in weir weir-run; do sed 's|@PREFIX@|$(PREFIX)|;s|@LIBDIR@|$(LIBDIR)|;s|@VERSION@|$(VERSION)|' \
+		lib/$$p.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/$$p.pc; done
 
 clean:
 	rm -rf $(BUILD)
