@@ -5,7 +5,7 @@ BUILD ?= build
 CC = gcc
 CLANG ?= clang
 OPT ?= -O2
-VERSION := $(shell sed -n 's/.*define WEIR_VERSION "\(.*\)"/\1/p' lib/include/weir/base.h)
+VERSION := $(shell sed -n 's,.*define WEIR_VERSION *"\(.*\)".*,\1,p' lib/include/weir/base.h)
 SOVERSION := 0
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
@@ -28,7 +28,7 @@ UNIT_SRC := $(wildcard tests/unit/*.c)
 UNITS := $(UNIT_SRC:tests/unit/%.c=$(BUILD)/unit/%)
 REGRESS := $(patsubst tests/regress/%.c,$(BUILD)/regress/%,$(wildcard tests/regress/*.c))
 BENCHES := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/bench_*.c))
-MAN3 := segment sem limiter breaker queue span ctx layout run
+MAN3 := base segment sem limiter breaker queue span ctx layout run
 BPF_SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.skel.h,$(wildcard bpf/*.bpf.c))
 LIBS = $(BUILD)/libweir.a $(BUILD)/libweir.so.$(SOVERSION) $(BUILD)/libweir-run.a $(BUILD)/libweir-run.so.$(SOVERSION)
 

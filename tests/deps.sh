@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Install the Debian packages that are missing (as root), or say which they are.
 set -eu
-need="gcc g++ clang clang-format clang-tidy make pkg-config libc6-dev libjansson-dev libsmartcols-dev liburing-dev libbpf-dev
+need="man-db gcc g++ clang clang-format clang-tidy make pkg-config libc6-dev libjansson-dev libsmartcols-dev liburing-dev libbpf-dev
 libelf-dev zlib1g-dev bpftool libcriterion-dev libhttp-parser-dev wrk python3 jq curl procps util-linux"
 missing=
 for p in $need; do

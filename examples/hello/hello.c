@@ -61,9 +61,12 @@ static int try_queue(struct weir_segment *seg)
 static int child(void)
 {
 	struct weir_segment *seg;
+	char why[200] = "";
 	int r;
 
-	r = weir_segment_open("hello", &WEIR_OPTS(segment, .flags = WEIR_CREATE, .role = "child"),
+	r = weir_segment_open("hello",
+			      &WEIR_OPTS(segment, .flags = WEIR_CREATE, .role = "child", .why = why,
+					 .why_bytes = sizeof(why)),
 			      &seg);
 	if (r == 0)
 		r = try_limit(seg);
@@ -71,6 +74,8 @@ static int child(void)
 		r = try_sem(seg);
 	if (r == 0)
 		r = try_queue(seg);
+	if (r < 0)
+		fprintf(stderr, "hello: %s. %s\n", strerror(-r), why);
 	fflush(stdout);
 	return r < 0 ? 1 : 0;
 }
