@@ -114,7 +114,8 @@ static void undo(const struct weir__semv *v)
 	bool taken = weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_ACQUIRE;
 
 	/* EDGE sem.ledger (release -> weir__sem_recover) */
-	weir_store_release(&lane->ledger, closed(ledger, taken ? hold - amount : hold + amount));
+	weir_store_release(&lane->ledger, closed(ledger, taken ? weir__sem_hold_sub(hold, amount)
+							       : weir__sem_hold_add(hold, amount)));
 }
 
 __attribute__((always_inline)) static inline enum fast step_fast(const struct weir__semv *v,
@@ -126,6 +127,14 @@ __attribute__((always_inline)) static inline enum fast step_fast(const struct we
 	weir_store_release(&lane->ledger, open);
 	/* EDGE sem.word (full -> any load of it): used,me,k -> used+-n,me,k+1 */
 	return weir__likely(weir_cas_full(&v->shm->word, &word, next)) ? DONE : LOST;
+}
+
+/* What we hold, and what we may yet be granted: a cell that is open has its amount, an idle one 0.
+ * Together they must fit the ledger, in which they will end. */
+static inline uint64_t committed(const struct weir_sem_lane_shm *lane, uint64_t hold)
+{
+	/* relaxed: only we write it. */
+	return hold + weir_sem_lane_cell_amount(weir_load_relaxed(&lane->cell));
 }
 
 /* Not the usual case: another author, or time to acknowledge ourselves (see ack_self). */
@@ -149,7 +158,7 @@ __attribute__((always_inline)) static inline enum fast take_fast(const struct we
 
 	/* relaxed: a resize is seen soon enough. */
 	if (weir__unlikely(unusual(word, self, step) || used > weir_load_relaxed(&v->shm->cap) ||
-			   hold + weight > WEIR_SEM_WEIGHT_MAX))
+			   committed(lane, hold) + weight > WEIR_SEM_WEIGHT_MAX))
 		return UNUSUAL;
 	return step_fast(v, lane, word, used | sign,
 			 intent(step, hold + weight, weight, WEIR_SEM_LANE_OP_ACQUIRE));
@@ -188,7 +197,7 @@ static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	uint64_t cap = weir_load_relaxed(&v->shm->cap);
 	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
 
-	if (weir__unlikely(hold + weight > WEIR_SEM_WEIGHT_MAX))
+	if (weir__unlikely(committed(lane, hold) + weight > WEIR_SEM_WEIGHT_MAX))
 		return -EOVERFLOW;
 	ack_self(lane, 0, step >> 4);
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
@@ -297,8 +306,8 @@ static void absorb(const struct weir__semv *v, uint32_t self, uint64_t cell)
 	uint64_t waited = weir__now_ns() - weir_load_relaxed(&lane->since_ns);
 	uint64_t seq = weir_sem_lane_cell_seq(cell);
 
-	ledger =
-		closed(ledger, weir_sem_lane_ledger_hold(ledger) + weir_sem_lane_cell_amount(cell));
+	ledger = closed(ledger, weir__sem_hold_add(weir_sem_lane_ledger_hold(ledger),
+						   weir_sem_lane_cell_amount(cell)));
 	ledger = weir_sem_lane_ledger_set_absorbed(ledger, seq);
 	/* EDGE sem.ledger (release -> weir__sem_recover): hold and mark in one. */
 	weir_store_release(&lane->ledger, ledger);

@@ -63,8 +63,9 @@ static bool recover_ledger(const struct weir__victim *victim, const struct weir_
 		return true;
 	switch (weir_sem_lane_ledger_op(ledger)) {
 	case WEIR_SEM_LANE_OP_ACQUIRE:
-		next = ledger_done(ledger,
-				   took_effect(v, victim->thread, seq) ? hold : hold - amount);
+		next = ledger_done(ledger, took_effect(v, victim->thread, seq)
+						   ? hold
+						   : weir__sem_hold_sub(hold, amount));
 		break;
 	case WEIR_SEM_LANE_OP_RELEASE:
 		if (!finish_release(victim, v, amount, seq))
@@ -101,7 +102,8 @@ static bool absorb_for(const struct weir__victim *victim, const struct weir__sem
 
 	if (weir_sem_lane_ledger_absorbed(ledger) == (grant & 15))
 		return true;
-	next = weir_sem_lane_ledger_set_hold(ledger, hold + weir_sem_lane_cell_amount(cell));
+	next = weir_sem_lane_ledger_set_hold(
+		ledger, weir__sem_hold_add(hold, weir_sem_lane_cell_amount(cell)));
 	next = weir_sem_lane_ledger_set_absorbed(next, grant);
 	/* EDGE sem.ledger (full -> recover_ledger): hold and mark in one.  The cell is looked at
 	 * again, for who read an old cell must not add its grant twice. */

@@ -31,6 +31,19 @@ static inline uint64_t weir__sem_sign(uint64_t word, uint64_t used, uint64_t aut
 	return weir_sem_word_set_seq(word, seq);
 }
 
+/* Permits of one thread put together: never more than the ledger has room for.  Only foreign bytes
+ * come near that, for whoever takes permits counts what it waits for as held. */
+static inline uint64_t weir__sem_hold_add(uint64_t hold, uint64_t amount)
+{
+	return hold + amount < WEIR_SEM_WEIGHT_MAX ? hold + amount : WEIR_SEM_WEIGHT_MAX;
+}
+
+/* And taken apart: never less than none. */
+static inline uint64_t weir__sem_hold_sub(uint64_t hold, uint64_t amount)
+{
+	return hold > amount ? hold - amount : 0;
+}
+
 /* Raise the acknowledgement of the author of `word`: its step took effect. */
 void weir__sem_ack(const struct weir__semv *v, uint64_t word);
 /* Latest step of (lane, which) that is known to have taken effect, given `word` was read before. */

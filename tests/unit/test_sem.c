@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include <pthread.h>
+#include <sys/prctl.h>
 
 #include "help.h"
 
@@ -75,9 +76,19 @@ Test(sem, times_out_and_is_cancelled)
 	weir_segment_close(seg);
 }
 
-static pid_t holder(struct weir_sem *sem, uint32_t weight, volatile int *flag)
+/* A child that does not outlive a failed test. */
+static pid_t child(void)
 {
 	pid_t pid = fork();
+
+	if (pid == 0)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
+}
+
+static pid_t holder(struct weir_sem *sem, uint32_t weight, volatile int *flag)
+{
+	pid_t pid = child();
 
 	if (pid == 0) {
 		if (weir_sem_acquire(sem, weight, NULL) != 0)
@@ -151,7 +162,7 @@ Test(sem, death_shows_although_a_forked_child_keeps_the_descriptor)
 	struct weir_segment *seg = help_segment();
 	struct weir_sem *sem = open_sem(seg, 2);
 	volatile int *flag = help_shared(64);
-	pid_t pid = fork();
+	pid_t pid = child();
 
 	if (pid == 0) {
 		if (weir_sem_acquire(sem, 2, NULL) != 0)
@@ -183,7 +194,7 @@ Test(sem, a_killed_waiter_does_not_stop_the_line)
 	pid_t second;
 
 	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
-	first = fork();
+	first = child();
 	if (first == 0) {
 		weir_sem_acquire(sem, 2, NULL);
 		_exit(1);
@@ -191,7 +202,7 @@ Test(sem, a_killed_waiter_does_not_stop_the_line)
 	do {
 		weir_sem_stat(sem, &s);
 	} while (s.waiters < 1);
-	second = fork();
+	second = child();
 	if (second == 0)
 		_exit(weir_sem_acquire(sem, 1, NULL) != 0);
 	do {
@@ -212,7 +223,7 @@ Test(sem, big_requests_are_not_overtaken)
 	pid_t pid;
 
 	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
-	pid = fork();
+	pid = child();
 	if (pid == 0)
 		_exit(weir_sem_acquire(sem, 4, NULL) != 0);
 	do {
@@ -233,7 +244,7 @@ Test(sem, many_processes_keep_the_books)
 	pid_t pids[PROCS];
 
 	for (int i = 0; i < PROCS; i++) {
-		pids[i] = fork();
+		pids[i] = child();
 		if (pids[i] == 0) {
 			for (int k = 0; k < ROUNDS; k++) {
 				int w = 1 + (k + i) % 3;
@@ -271,7 +282,7 @@ Test(sem, random_kills_lose_nothing)
 
 		if (pids[i] != 0)
 			help_kill(pids[i]);
-		pids[i] = fork();
+		pids[i] = child();
 		if (pids[i] == 0) {
 			for (int n = 0;; n++) {
 				uint32_t w = 1 + (uint32_t)((n + i) % 5);
@@ -332,7 +343,7 @@ Test(sem, resizing_wakes_and_never_takes_away)
 	pid_t pid;
 
 	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
-	pid = fork();
+	pid = child();
 	if (pid == 0)
 		_exit(weir_sem_acquire(sem, 2, NULL) != 0);
 	do {
@@ -369,5 +380,35 @@ Test(sem, waiting_in_an_event_loop_leaves_room_to_release)
 		cr_assert_eq(weir_sem_check(sem, NULL), 0);
 		cr_assert_eq(used(sem), 0);
 	}
+	weir_segment_close(seg);
+}
+
+Test(sem, what_is_waited_for_counts_as_held)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 40000);
+	volatile int *flag = help_shared(64);
+	pid_t first = holder(sem, WEIR_SEM_WEIGHT_MAX, flag);
+	pid_t second = holder(sem, WEIR_SEM_WEIGHT_MAX, flag);
+	struct weir_sem_stat s;
+	struct weir_wait wait;
+
+	cr_assert_eq(weir_sem_start(sem, 10000), -EINPROGRESS);
+	help_kill(second);
+	cr_assert_eq(weir_segment_recover(seg, NULL), 0); /* And now it is granted. */
+	cr_assert_eq(weir_sem_try_acquire(sem, WEIR_SEM_WEIGHT_MAX - 9999), -EOVERFLOW);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), 0);
+	/* The last step was ours: the quick way must count it too. */
+	cr_assert_eq(weir_sem_try_acquire(sem, WEIR_SEM_WEIGHT_MAX - 10000), -EOVERFLOW);
+	cr_assert_eq(weir_sem_try_acquire(sem, WEIR_SEM_WEIGHT_MAX - 10001), 0);
+	cr_assert_eq(weir_sem_poll(sem, &wait), 0);
+	weir_sem_stat(sem, &s);
+	cr_assert_eq(s.held_here, WEIR_SEM_WEIGHT_MAX);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	cr_assert_eq(weir_sem_release(sem, WEIR_SEM_WEIGHT_MAX), 0);
+	help_kill(first);
+	cr_assert_eq(weir_segment_recover(seg, NULL), 0);
+	cr_assert_eq(used(sem), 0);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
 	weir_segment_close(seg);
 }

@@ -33,9 +33,11 @@ WEIR_API int weir_sem_close(struct weir_sem *sem);
  * Take `weight` permits, waiting until ctx ends.  Fair: first come, first served, and no smaller
  * request overtakes a bigger one.
  * Returns  0; -ETIMEDOUT, -ECANCELED from ctx; -EINVAL weight 0 or > WEIR_SEM_WEIGHT_MAX or more
- * than there are; -EOVERFLOW the thread would hold more than WEIR_SEM_WEIGHT_MAX; -EBUSY a
- * weir_sem_start() of this thread is open; -EUSERS. Context  may sleep; any thread; permits belong
- * to the calling thread. Progress lock-free until it sleeps; no system call unless it has to wait.
+ *          than there are; -EOVERFLOW the thread would hold more than WEIR_SEM_WEIGHT_MAX, what it
+ *          waits for (weir_sem_start) included; -EBUSY a weir_sem_start() of this thread is open;
+ *          -EUSERS.
+ * Context  may sleep; any thread; permits belong to the calling thread.
+ * Progress lock-free until it sleeps; no system call unless it has to wait.
  * Crash    permits of the dead come back when a waiter or a sweep finds them, within 100 ms of a
  *          waiter's patience.
  * Source   detectable operations: Attiya, Ben-Baruch, Hendler, PODC 2018.
