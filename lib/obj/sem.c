@@ -11,12 +11,8 @@
 
 #include "obj/sem_word.h"
 
-#define ACK_SELF_MASK ((UINT64_C(1) << 28) - 1)
+#define ACK_SELF_MASK ((UINT64_C(1) << 27) - 1)
 #define SPINS	      200
-
-struct weir_sem {
-	struct weir__semv v;
-};
 
 static uint64_t ledger_make(uint64_t old, uint64_t hold, uint64_t amount, uint64_t op, uint64_t seq)
 {
@@ -33,7 +29,8 @@ static uint64_t closed(uint64_t ledger, uint64_t hold)
 			   weir_sem_lane_ledger_seq(ledger));
 }
 
-/* Once in 2^28 steps: acknowledge our own last one, so that 30 bits stay comparable. */
+/* Once in 2^27 steps: acknowledge our own last one, so that 30 bits stay comparable (recovery may
+ * step over one of these). */
 static void ack_self(struct weir_sem_lane_shm *lane, uint32_t which, uint64_t seq)
 {
 	if (weir__likely((seq & ACK_SELF_MASK) != 0))

@@ -32,6 +32,15 @@ bool weir__sem_view(struct weir_segment *seg, void *object, struct weir__semv *r
 	       ret->lane_count <= (bytes - sizeof(*ret->shm)) / sizeof(*ret->lanes);
 }
 
+/*
+ * The acknowledgement is compared in 30 bits, and a helper may be stopped anywhere, so why does it
+ * never go back?  `seen` was read before the word was found to be still the author's step `seq`: so
+ * it is no newer than that, and as the author acknowledges itself once in 2^27 steps, no more than
+ * 2^28 older: the difference is true.  The CAS succeeds if the acknowledgement is still `seen`,
+ * however late: then it goes forward, from `seen` to `seq`, both of which took effect.
+ * What remains is what any tag of 30 bits leaves: that an author makes exactly 2^30 steps, or a
+ * multiple, while a helper stands between two instructions, and meets the same `seen`.
+ */
 void weir__sem_ack(const struct weir__semv *v, uint64_t word)
 {
 	uint32_t author = (uint32_t)weir_sem_word_author(word);
@@ -42,9 +51,12 @@ void weir__sem_ack(const struct weir__semv *v, uint64_t word)
 	if (author / 2 >= v->lane_count)
 		return; /* Scribbled on; nobody to tell. */
 	ack = &v->lanes[author / 2].ack[author & 1];
-	/* EDGE sem.ack (acquire <- weir__sem_ack): only ever raised. */
+	/* EDGE sem.ack (acquire <- weir__sem_ack): before the second look at the word. */
 	seen = weir_load_acquire(ack);
 	while (weir__seq_diff(seq, seen) > 0) {
+		/* EDGE sem.word (acquire <- any CAS on it): who replaced it has told before. */
+		if (!weir__sem_same(weir_load_acquire(&v->shm->word), word))
+			return;
 		/* EDGE sem.ack (full -> weir__sem_latest): told before the signature is gone. */
 		if (weir_cas_full(ack, &seen, seq))
 			return;

@@ -14,6 +14,10 @@ struct weir__semv {
 	uint32_t lane_count;
 };
 
+struct weir_sem {
+	struct weir__semv v;
+};
+
 /* False if the object is not a semaphore that fits its block. */
 bool weir__sem_view(struct weir_segment *seg, void *object, struct weir__semv *ret);
 
@@ -44,7 +48,14 @@ static inline uint64_t weir__sem_hold_sub(uint64_t hold, uint64_t amount)
 	return hold > amount ? hold - amount : 0;
 }
 
-/* Raise the acknowledgement of the author of `word`: its step took effect. */
+/* The same word but for the wait bit, that is, the same last change. */
+static inline bool weir__sem_same(uint64_t a, uint64_t b)
+{
+	return weir_sem_word_set_wait(a, 0) == weir_sem_word_set_wait(b, 0);
+}
+
+/* Raise the acknowledgement of the author of `word`: its step took effect.  Does nothing if the
+ * word has changed since: then who changed it has done it. */
 void weir__sem_ack(const struct weir__semv *v, uint64_t word);
 /* Latest step of (lane, which) that is known to have taken effect, given `word` was read before. */
 uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t lane, uint32_t which);

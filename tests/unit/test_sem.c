@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 
 #include "help.h"
+#include "obj/sem_word.h"
 
 TestSuite(sem, .fini = help_cleanup, .timeout = 60);
 
@@ -410,5 +411,39 @@ Test(sem, what_is_waited_for_counts_as_held)
 	cr_assert_eq(weir_segment_recover(seg, NULL), 0);
 	cr_assert_eq(used(sem), 0);
 	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	weir_segment_close(seg);
+}
+
+/* A helper that stands still between its look at the word and its CAS, for 2^29 steps of the
+ * author. */
+Test(sem, a_late_helper_does_not_turn_an_acknowledgement_back)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	uint64_t late;
+	uint32_t lane;
+	uint32_t which;
+
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	late = weir_load_acquire(&sem->v.shm->word);
+	lane = (uint32_t)weir_sem_word_author(late) / 2;
+	which = (uint32_t)weir_sem_word_author(late) & 1;
+	/* Told once: the word is still the author's. */
+	weir__sem_ack(&sem->v, late);
+	cr_assert_eq(weir_load_acquire(&sem->v.lanes[lane].ack[which]), weir_sem_word_seq(late));
+	for (uint32_t steps = (1 << 29) - 1; steps <= (1 << 29) + 1; steps++) {
+		uint32_t now = ((uint32_t)weir_sem_word_seq(late) + steps) & 0x3fffffff;
+
+		weir_store_release(&sem->v.shm->word, weir_sem_word_set_seq(late, now + 1));
+		weir_store_release(&sem->v.lanes[lane].ack[which], now);
+		weir__sem_ack(&sem->v, late);
+		cr_assert_eq(weir_load_acquire(&sem->v.lanes[lane].ack[which]), now, "%u", steps);
+	}
+	/* The wait bit is no change of author. */
+	weir_store_release(&sem->v.shm->word, weir_sem_word_set_wait(late, 1));
+	weir_store_release(&sem->v.lanes[lane].ack[which],
+			   (uint32_t)(weir_sem_word_seq(late) - 1) & 0x3fffffff);
+	weir__sem_ack(&sem->v, late);
+	cr_assert_eq(weir_load_acquire(&sem->v.lanes[lane].ack[which]), weir_sem_word_seq(late));
 	weir_segment_close(seg);
 }
