@@ -360,6 +360,17 @@ static bool dequeue(const struct weir__semv *v, uint32_t self)
 	return false;
 }
 
+/* After a resize: can our request never be granted? */
+static bool misfit(const struct weir__semv *v, uint32_t self)
+{
+	/* relaxed: only we write it. */
+	uint64_t cell = weir_load_relaxed(&v->lanes[self].cell);
+
+	/* EDGE sem.cap (acquire <- weir_sem_resize): our request, then this look; its store, then
+	 * its look at the requests: one of us sees the other. */
+	return weir_sem_lane_cell_amount(cell) > weir_load_acquire(&v->shm->cap);
+}
+
 /* Does this lane have permits: in its ledger, or granted and not yet noticed by a sleeper? */
 static bool has_permits(const struct weir__semv *v, uint64_t word, uint32_t lane)
 {
@@ -414,6 +425,8 @@ static int start(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	weir__self_waits(v->seg, self, v->shm, weir_load_relaxed(&lane->since_ns));
 	if (granted(v, self))
 		return 0;
+	if (weir__unlikely(misfit(v, self)))
+		return dequeue(v, self) ? 0 : -EINVAL;
 	publish_holder(v, self);
 	return -EINPROGRESS;
 }
@@ -434,6 +447,8 @@ static int block(const struct weir__semv *v, uint32_t self, struct weir_ctx *ctx
 
 		if (granted(v, self))
 			return 0;
+		if (weir__unlikely(misfit(v, self)))
+			return dequeue(v, self) ? 0 : -EINVAL;
 		r = weir__waitq_sleep(q, value, ctx);
 		if (granted(v, self))
 			return 0;
@@ -584,7 +599,11 @@ int weir_sem_poll(struct weir_sem *sem, struct weir_wait *ret_wait)
 	weir__sweep_sometimes(sem->v.seg);
 	weir__sem_flag(&sem->v);
 	weir__sem_grant(&sem->v);
-	return granted(&sem->v, (uint32_t)self) ? 0 : -EINPROGRESS;
+	if (granted(&sem->v, (uint32_t)self))
+		return 0;
+	if (weir__unlikely(misfit(&sem->v, (uint32_t)self)))
+		return dequeue(&sem->v, (uint32_t)self) ? 0 : -EINVAL;
+	return -EINPROGRESS;
 }
 
 int weir_sem_stop(struct weir_sem *sem)
@@ -600,6 +619,21 @@ int weir_sem_stop(struct weir_sem *sem)
 	return dequeue(&sem->v, (uint32_t)self) ? 0 : -ECANCELED;
 }
 
+/* Tell those whose request can no longer be granted. */
+static void wake_misfits(const struct weir__semv *v, uint64_t cap)
+{
+	uint32_t high = weir__thread_high(v->seg);
+
+	for (uint32_t lane = 0; lane < high; lane++) {
+		/* EDGE sem.cell (acquire <- enqueue): the new cap is there before this look. */
+		uint64_t cell = weir_load_acquire(&v->lanes[lane].cell);
+
+		if (weir_sem_lane_cell_state(cell) == WEIR_SEM_LANE_CELL_WAIT &&
+		    weir_sem_lane_cell_amount(cell) > cap)
+			weir__waitq_wake(&v->lanes[lane].waitq);
+	}
+}
+
 int weir_sem_resize(struct weir_sem *sem, uint32_t permits)
 {
 	uint32_t old;
@@ -608,8 +642,11 @@ int weir_sem_resize(struct weir_sem *sem, uint32_t permits)
 		return -EINVAL;
 	/* EDGE sem.cap (full -> weir__sem_grant) */
 	old = weir_swap_full(&sem->v.shm->cap, permits);
+	WEIR_CRASH_POINT(sem_resized);
 	weir_add_relaxed(&sem->v.shm->resized, 1); /* relaxed: a counter. */
 	weir__event(sem->v.seg, WEIR_EVENT_KIND_RESIZE, sem->v.shm, old, permits);
+	wake_misfits(&sem->v, permits);
+	weir__sem_flag(&sem->v); /* Who did not fit before may fit now. */
 	weir__sem_grant(&sem->v);
 	return 0;
 }

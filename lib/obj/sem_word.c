@@ -75,7 +75,9 @@ uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t la
 	return latest;
 }
 
-static bool waits(const struct weir__semv *v, uint64_t word, uint32_t lane, uint64_t *ret_cell)
+/* A request for more than there are, after a resize, is out of the line; its owner notices. */
+static bool waits(const struct weir__semv *v, uint64_t word, uint64_t cap, uint32_t lane,
+		  uint64_t *ret_cell)
 {
 	/* EDGE sem.cell (acquire <- weir_sem_start): its ticket and amount. */
 	uint64_t cell = weir_load_acquire(&v->lanes[lane].cell);
@@ -83,11 +85,12 @@ static bool waits(const struct weir__semv *v, uint64_t word, uint32_t lane, uint
 
 	*ret_cell = cell;
 	return weir_sem_lane_cell_state(cell) == WEIR_SEM_LANE_CELL_WAIT &&
+	       weir_sem_lane_cell_amount(cell) <= cap &&
 	       weir__seq_diff(weir__sem_latest(v, word, lane, 1), seq) < 0;
 }
 
 /* Who waits longest: his lane, or -1. */
-static int pick(const struct weir__semv *v, uint64_t word, uint64_t *ret_cell)
+static int pick(const struct weir__semv *v, uint64_t word, uint64_t cap, uint64_t *ret_cell)
 {
 	uint32_t high = weir__thread_high(v->seg);
 	uint64_t best_ticket = 0;
@@ -97,7 +100,7 @@ static int pick(const struct weir__semv *v, uint64_t word, uint64_t *ret_cell)
 		uint64_t cell;
 		uint64_t ticket;
 
-		if (!waits(v, word, lane, &cell))
+		if (!waits(v, word, cap, lane, &cell))
 			continue;
 		/* relaxed: ordered by the cell; if it changes under us our CAS fails. */
 		ticket = weir_load_relaxed(&v->lanes[lane].ticket);
@@ -121,7 +124,7 @@ void weir__sem_flag(const struct weir__semv *v)
 }
 
 /* wait=1 -> wait=0, same signature.  False: look again. */
-static bool clear_wait(const struct weir__semv *v, uint64_t word)
+static bool clear_wait(const struct weir__semv *v, uint64_t word, uint64_t cap)
 {
 	uint64_t cell;
 
@@ -130,7 +133,7 @@ static bool clear_wait(const struct weir__semv *v, uint64_t word)
 	if (!weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 0)))
 		return false;
 	WEIR_CRASH_POINT(sem_wait_cleared);
-	if (pick(v, weir_sem_word_set_wait(word, 0), &cell) < 0)
+	if (pick(v, weir_sem_word_set_wait(word, 0), cap, &cell) < 0)
 		return true;
 	weir__sem_flag(v); /* He came in between and may have seen the bit we cleared. */
 	return false;
@@ -144,19 +147,21 @@ void weir__sem_grant(const struct weir__semv *v)
 		uint64_t word = weir_load_acquire(&v->shm->word);
 		uint64_t cell = 0;
 		uint64_t used;
+		uint64_t cap;
 		int lane;
 
 		if (!weir_sem_word_wait(word))
 			return;
-		lane = pick(v, word, &cell);
+		/* EDGE sem.cap (acquire <- weir_sem_resize): which grants after its store. */
+		cap = weir_load_acquire(&v->shm->cap);
+		lane = pick(v, word, cap, &cell);
 		if (lane < 0) {
-			if (clear_wait(v, word))
+			if (clear_wait(v, word, cap))
 				return;
 			continue;
 		}
 		used = weir_sem_word_used(word) + weir_sem_lane_cell_amount(cell);
-		/* EDGE sem.cap (acquire <- weir_sem_resize): which grants after its store. */
-		if (used > weir_load_acquire(&v->shm->cap))
+		if (used > cap)
 			return;
 		weir__sem_ack(v, word);
 		WEIR_CRASH_POINT(sem_grant_acked);

@@ -447,3 +447,80 @@ Test(sem, a_late_helper_does_not_turn_an_acknowledgement_back)
 	cr_assert_eq(weir_load_acquire(&sem->v.lanes[lane].ack[which]), weir_sem_word_seq(late));
 	weir_segment_close(seg);
 }
+
+Test(sem, a_request_that_a_resize_made_impossible_leaves_the_line)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	volatile int *flag = help_shared(64);
+	struct weir_sem_stat s;
+	struct weir_wait wait;
+	uint64_t begin;
+	pid_t pid;
+
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	pid = child();
+	if (pid == 0) { /* In front, and too big soon. */
+		struct weir_ctx ctx;
+		int r;
+
+		weir_ctx_init(&ctx, NULL, 2000 * MS);
+		r = weir_sem_acquire(sem, 4, &ctx);
+		help_say(flag, 1);
+		_exit(r != -EINVAL);
+	}
+	do {
+		weir_sem_stat(sem, &s);
+	} while (s.waiters < 1);
+	cr_assert_eq(weir_sem_start(sem, 3), -EINPROGRESS);
+	cr_assert_eq(weir_sem_poll(sem, &wait), -EINPROGRESS);
+	usleep(30000);
+	begin = weir_now_ns();
+	cr_assert_eq(weir_sem_resize(sem, 2), 0);
+	cr_assert_neq(__atomic_load_n(wait.word, __ATOMIC_SEQ_CST), wait.value, "not woken");
+	cr_assert_eq(weir_sem_poll(sem, &wait), -EINVAL);
+	cr_assert_eq(weir_sem_poll(sem, &wait), -EINVAL, "the request is gone");
+	cr_assert_eq(weir_sem_stop(sem), -EINVAL);
+	cr_assert_eq(weir_sem_start(sem, 3), -EINVAL);
+	help_until(flag, 1);
+	printf("noticed after %llu us\n", (unsigned long long)(weir_now_ns() - begin) / 1000);
+	cr_assert_eq(help_wait(pid), 0);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), 0, "the line moves on");
+	cr_assert_eq(weir_sem_release(sem, 2), 0);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	weir_segment_close(seg);
+}
+
+/* Behind a request that does not fit, whose owner has not noticed yet: a stopped process, say. */
+Test(sem, nobody_waits_behind_a_request_that_cannot_be)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	struct weir_sem_stat s;
+	struct weir_ctx ctx;
+	int status;
+	pid_t pid;
+
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	pid = child();
+	if (pid == 0) {
+		int r = weir_sem_start(sem, 4);
+
+		raise(SIGSTOP);
+		_exit(r != -EINPROGRESS || weir_sem_poll(sem, &(struct weir_wait){0}) != 0);
+	}
+	cr_assert_eq(waitpid(pid, &status, WUNTRACED), pid);
+	cr_assert_eq(weir_sem_resize(sem, 2), 0);
+	weir_ctx_init(&ctx, NULL, 1000 * MS);
+	cr_assert_eq(weir_sem_acquire(sem, 1, &ctx), 0);
+	/* There are enough again before it has noticed: it is in the line again. */
+	cr_assert_eq(weir_sem_resize(sem, 4), 0);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), -EAGAIN);
+	cr_assert_eq(weir_sem_release(sem, 2), 0);
+	weir_sem_stat(sem, &s);
+	cr_assert_eq(s.used, 4);
+	kill(pid, SIGCONT);
+	cr_assert_eq(help_wait(pid), 0);
+	cr_assert_eq(weir_sem_acquire(sem, 4, NULL), 0);
+	weir_segment_close(seg);
+}

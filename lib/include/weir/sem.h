@@ -33,7 +33,8 @@ WEIR_API int weir_sem_close(struct weir_sem *sem);
  * Take `weight` permits, waiting until ctx ends.  Fair: first come, first served, and no smaller
  * request overtakes a bigger one.
  * Returns  0; -ETIMEDOUT, -ECANCELED from ctx; -EINVAL weight 0 or > WEIR_SEM_WEIGHT_MAX or more
- *          than there are; -EOVERFLOW the thread would hold more than WEIR_SEM_WEIGHT_MAX, what it
+ *          than there are (also when the capacity was lowered below the request while it
+ *          waited); -EOVERFLOW the thread would hold more than WEIR_SEM_WEIGHT_MAX, what it
  *          waits for (weir_sem_start) included; -EBUSY a weir_sem_start() of this thread is open;
  *          -EUSERS.
  * Context  may sleep; any thread; permits belong to the calling thread.
@@ -52,16 +53,18 @@ WEIR_API int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight);
 WEIR_API int weir_sem_release(struct weir_sem *sem, uint32_t weight);
 
 /* Change the number of permits.  Shrinking takes nothing away: it stops new grants until enough
- * came back.  0, -EINVAL.  Lock-free. */
+ * came back.  Requests in the line for more than there are now leave it with -EINVAL at once.
+ * 0, -EINVAL.  Lock-free. */
 WEIR_API int weir_sem_resize(struct weir_sem *sem, uint32_t permits);
 
 /*
  * Waiting without blocking, for event loops.  weir_sem_start() takes the permits (0) or joins the
  * line (-EINPROGRESS); weir_sem_poll() says 0 once they are granted, -EINPROGRESS until then, and
  * where to sleep meanwhile: on futex word *word while it is `value`, not longer than
- * WEIR_RECOVERY_NS.  weir_sem_stop() leaves the line: -ECANCELED if it left it, 0 if the permits
- * came first.  One request per thread and semaphore at a time; the thread may release other permits
- * meanwhile.
+ * WEIR_RECOVERY_NS.  It says -EINVAL when there is no request, also when the capacity was lowered
+ * below the request: then it is in the line no more.  weir_sem_stop() leaves the line: -ECANCELED
+ * if it left it, 0 if the permits came first.  One request per thread and semaphore at a time; the
+ * thread may release other permits meanwhile.
  */
 struct weir_wait {
 	uint32_t *word;
