@@ -500,8 +500,7 @@ __attribute__((always_inline)) static inline enum fast acquire_fast(const struct
 	return fast;
 }
 
-__attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint32_t weight,
-						     enum fast fast)
+static int take_any(struct weir_sem *sem, uint32_t weight, enum fast fast)
 {
 	int self = weir__self(sem->v.seg);
 	int r;
@@ -516,6 +515,24 @@ __attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint3
 	return r == -EAGAIN && check_weight(sem, weight) < 0 ? -EINVAL : r;
 }
 
+/* Nothing free: have the dead it?  Looks once in WEIR__RECOVERY_NS; true if it did. */
+static bool looked_for_the_dead(struct weir_segment *seg)
+{
+	/* relaxed: of our own process, only spares work. */
+	uint64_t before = weir_load_relaxed(&seg->swept_ns);
+
+	weir__sweep_sometimes(seg);
+	return weir_load_relaxed(&seg->swept_ns) != before;
+}
+
+__attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint32_t weight,
+						     enum fast fast)
+{
+	int r = take_any(sem, weight, fast);
+
+	return r == -EAGAIN && looked_for_the_dead(sem->v.seg) ? take_any(sem, weight, UNUSUAL) : r;
+}
+
 int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)
 {
 	enum fast fast = acquire_fast(sem, weight);
@@ -526,7 +543,7 @@ int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)
 __attribute__((noinline)) static int acquire_any(struct weir_sem *sem, uint32_t weight,
 						 struct weir_ctx *ctx, enum fast fast)
 {
-	int r = try_acquire_any(sem, weight, fast);
+	int r = take_any(sem, weight, fast);
 	int self;
 
 	if (r != -EAGAIN)

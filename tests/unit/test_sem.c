@@ -524,3 +524,28 @@ Test(sem, nobody_waits_behind_a_request_that_cannot_be)
 	cr_assert_eq(weir_sem_acquire(sem, 4, NULL), 0);
 	weir_segment_close(seg);
 }
+
+Test(sem, who_only_tries_gets_back_what_the_dead_held)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	volatile int *flag = help_shared(64);
+
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = holder(sem, 2, flag);
+		uint64_t start;
+		int r;
+
+		cr_assert_eq(weir_sem_try_acquire(sem, 1), -EAGAIN);
+		help_kill(pid);
+		start = weir_now_ns();
+		do {
+			r = weir_sem_try_acquire(sem, 1);
+			cr_assert(r == 0 || r == -EAGAIN);
+		} while (r != 0 && weir_now_ns() - start < 1000 * MS);
+		cr_assert_eq(r, 0);
+		printf("after %llu us\n", (unsigned long long)(weir_now_ns() - start) / 1000);
+		cr_assert_eq(weir_sem_release(sem, 1), 0);
+	}
+	weir_segment_close(seg);
+}

@@ -45,7 +45,8 @@ WEIR_API int weir_sem_close(struct weir_sem *sem);
  */
 WEIR_API int weir_sem_acquire(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx);
 
-/* The same without waiting: -EAGAIN when it would have to.  Lock-free. */
+/* The same without waiting: -EAGAIN when it would have to.  Before it says so it looks for the
+ * dead, but not more often than every WEIR_RECOVERY_NS.  Lock-free. */
 WEIR_API int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight);
 
 /* Give back `weight` of what the calling thread holds and hand it to the waiters.
