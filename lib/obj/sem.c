@@ -282,14 +282,20 @@ static void enqueue(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	/* relaxed: published by the cell below. */
 	weir_store_relaxed(&lane->ticket, weir_add_relaxed(&v->shm->ticket, 1));
 	weir_store_relaxed(&lane->since_ns, weir__now_ns());
-	/* EDGE sem.cell (full -> waits): the request, then our look at the bit. */
-	weir_store_full(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_WAIT, weight, seq));
+	/* EDGE sem.cell (release -> waits): its place and amount before the request. */
+	weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_WAIT, weight, seq));
 	WEIR_CRASH_POINT(sem_wait_published);
-	/* EDGE sem.word (full -> clear_wait): see there.  wait=0 -> wait=1, same signature. */
-	word = weir_load_full(&v->shm->word);
+	/* EDGE sem.word (full -> clear_wait): our request, then our look at the bit; its clearing,
+	 * then its look at the requests: one of us sees the other.  wait=0 -> wait=1, same
+	 * signature. */
+	weir_fence_full();
+	word = weir_load_acquire(&v->shm->word);
 	while (!weir_sem_word_wait(word) &&
 	       !weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 1)))
 		weir_relax();
+	/* EDGE sem.cap (full -> weir_sem_resize): the bit, then our look at the cap; its cap, then
+	 * its look at the bit. */
+	weir_fence_full();
 	WEIR_CRASH_POINT(sem_wait_flagged);
 	weir__sem_grant(v);
 }
@@ -366,8 +372,9 @@ static bool misfit(const struct weir__semv *v, uint32_t self)
 	/* relaxed: only we write it. */
 	uint64_t cell = weir_load_relaxed(&v->lanes[self].cell);
 
-	/* EDGE sem.cap (acquire <- weir_sem_resize): our request, then this look; its store, then
-	 * its look at the requests: one of us sees the other. */
+	/* EDGE sem.cap (acquire <- weir_sem_resize): our request and our flag, then (after the
+	 * fence of enqueue or of weir__waitq_prepare) this look; its store, then its look at them:
+	 * one of us sees the other. */
 	return weir_sem_lane_cell_amount(cell) > weir_load_acquire(&v->shm->cap);
 }
 
@@ -657,9 +664,12 @@ int weir_sem_resize(struct weir_sem *sem, uint32_t permits)
 
 	if (permits == 0 || permits > WEIR_SEM_PERMITS_MAX)
 		return -EINVAL;
-	/* EDGE sem.cap (full -> weir__sem_grant) */
+	/* EDGE sem.cap (full -> weir__sem_grant): whoever grants from now on. */
 	old = weir_swap_full(&sem->v.shm->cap, permits);
 	WEIR_CRASH_POINT(sem_resized);
+	/* EDGE sem.cap (full -> enqueue, misfit): the cap, then our looks at requests and bit; a
+	 * load alone, after a swap, might still come first. */
+	weir_fence_full();
 	weir_add_relaxed(&sem->v.shm->resized, 1); /* relaxed: a counter. */
 	weir__event(sem->v.seg, WEIR_EVENT_KIND_RESIZE, sem->v.shm, old, permits);
 	wake_misfits(&sem->v, permits);

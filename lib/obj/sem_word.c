@@ -128,11 +128,13 @@ static bool clear_wait(const struct weir__semv *v, uint64_t word, uint64_t cap)
 {
 	uint64_t cell;
 
-	/* EDGE sem.word (full -> weir_sem_start): our clearing, then our second look; his cell,
-	 * then his look at the bit: one of us sees the other. */
+	/* EDGE sem.word (full -> enqueue): our clearing, then, after the fence, our second look;
+	 * his cell, then, after his fence, his look at the bit: one of us sees the other.  Two
+	 * accesses in full order would not do, for the loads of pick() are not. */
 	if (!weir_cas_full(&v->shm->word, &word, weir_sem_word_set_wait(word, 0)))
 		return false;
 	WEIR_CRASH_POINT(sem_wait_cleared);
+	weir_fence_full();
 	if (pick(v, weir_sem_word_set_wait(word, 0), cap, &cell) < 0)
 		return true;
 	weir__sem_flag(v); /* He came in between and may have seen the bit we cleared. */

@@ -15,8 +15,11 @@ uint32_t weir__waitq_prepare(struct weir_waitq_shm *q)
 	/* EDGE waitq.epoch (acquire <- weir__waitq_wake_slow): a wake before this is not ours. */
 	uint32_t value = weir_load_acquire(&q->epoch);
 
+	/* relaxed, then the fence: a store in full order would not keep the caller's last look, an
+	 * acquire load, behind it. */
+	weir_store_relaxed(&q->sleepers, 1);
 	/* EDGE waitq.sleepers (full -> weir__waitq_wake): our flag, then our last look. */
-	weir_store_full(&q->sleepers, 1);
+	weir_fence_full();
 	return value;
 }
 
