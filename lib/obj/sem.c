@@ -350,7 +350,7 @@ static bool dequeue(const struct weir__semv *v, uint32_t self)
 	weir_store_full(&lane->cell,
 			cell_make(WEIR_SEM_LANE_CELL_CANCEL, weir_sem_lane_cell_amount(cell), seq));
 	WEIR_CRASH_POINT(sem_cancel_published);
-	won = weir__sem_resolve_cancel(v, self, seq);
+	won = weir__sem_resolve_cancel(v, self, seq, NULL);
 	WEIR_CRASH_POINT(sem_cancel_decided);
 	if (won) {
 		/* The grant carries seq - 1; the mark must name that one. */

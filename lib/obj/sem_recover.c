@@ -128,7 +128,7 @@ static bool recover_cell(const struct weir__victim *victim, const struct weir__s
 		next = weir_sem_lane_cell_set_seq(next, seq + 1);
 		break;
 	case WEIR_SEM_LANE_CELL_CANCEL: /* cancel,k -> idle,k, decided */
-		if (weir__sem_resolve_cancel(v, victim->thread, seq) &&
+		if (weir__sem_resolve_cancel(v, victim->thread, seq, victim) &&
 		    !absorb_for(victim, v, cell))
 			return false;
 		WEIR_CRASH_POINT(sem_recover_decided);

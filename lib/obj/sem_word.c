@@ -178,7 +178,8 @@ void weir__sem_grant(const struct weir__semv *v)
 	}
 }
 
-bool weir__sem_resolve_cancel(const struct weir__semv *v, uint32_t lane, uint64_t seq)
+bool weir__sem_resolve_cancel(const struct weir__semv *v, uint32_t lane, uint64_t seq,
+			      const struct weir__victim *victim)
 {
 	/* Ends: a failed CAS means that somebody else changed the word. */
 	for (;;) {
@@ -190,6 +191,9 @@ bool weir__sem_resolve_cancel(const struct weir__semv *v, uint32_t lane, uint64_
 			return false;
 		if (weir__seq_diff(latest, seq - 1) >= 0)
 			return true;
+		/* After the looks, before the CAS: see struct weir__victim. */
+		if (victim && !weir__victim_still(victim))
+			return false;
 		weir__sem_ack(v, word);
 		WEIR_CRASH_POINT(sem_cancel_acked);
 		/* EDGE sem.word (full -> weir__sem_grant): a,k -> the cell's author, its seq; used

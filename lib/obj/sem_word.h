@@ -64,7 +64,9 @@ void weir__sem_flag(const struct weir__semv *v);
 /* Give what is free to who waits longest. */
 void weir__sem_grant(const struct weir__semv *v);
 /* Decide a published cancel with sequence `seq` in the cell of `lane`: true if it was granted
- * (step seq-1), false if cancelled. */
-bool weir__sem_resolve_cancel(const struct weir__semv *v, uint32_t lane, uint64_t seq);
+ * (step seq-1), false if cancelled.  `victim` is NULL for the lane's owner; a sweeper gets false
+ * when the lane is no longer the victim's. */
+bool weir__sem_resolve_cancel(const struct weir__semv *v, uint32_t lane, uint64_t seq,
+			      const struct weir__victim *victim);
 
 #endif

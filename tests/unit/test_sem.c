@@ -549,3 +549,30 @@ Test(sem, who_only_tries_gets_back_what_the_dead_held)
 	}
 	weir_segment_close(seg);
 }
+
+/* A sweeper that was stopped before its CAS, until the thread slot was somebody else's. */
+Test(sem, a_late_sweeper_does_not_decide_for_the_next_owner)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	struct weir__victim victim = {.seg = seg};
+	struct weir_thread_shm *thread;
+	uint64_t before;
+	uint64_t seq;
+
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	before = weir_load_acquire(&sem->v.shm->word);
+	victim.thread = (uint32_t)weir_sem_word_author(before) / 2;
+	thread = &seg->threads[victim.thread];
+	victim.word = weir_load_acquire(&thread->word);
+	/* Two steps on, so that it is open; the life before ours. */
+	seq = weir_sem_lane_cell_seq(weir_load_acquire(&sem->v.lanes[victim.thread].cell)) + 2;
+	victim.word = weir_thread_word_set_gen(victim.word, weir_thread_word_gen(victim.word) - 1);
+	cr_assert_not(weir__sem_resolve_cancel(&sem->v, victim.thread, seq, &victim));
+	cr_assert_eq(weir_load_acquire(&sem->v.shm->word), before);
+	/* The same with the true life: the word is signed. */
+	victim.word = weir_load_acquire(&thread->word);
+	cr_assert_not(weir__sem_resolve_cancel(&sem->v, victim.thread, seq, &victim));
+	cr_assert_neq(weir_load_acquire(&sem->v.shm->word), before);
+	weir_segment_close(seg);
+}
