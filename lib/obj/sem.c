@@ -14,19 +14,11 @@
 #define ACK_SELF_MASK ((UINT64_C(1) << 27) - 1)
 #define SPINS	      200
 
-static uint64_t ledger_make(uint64_t old, uint64_t hold, uint64_t amount, uint64_t op, uint64_t seq)
-{
-	old = weir_sem_lane_ledger_set_hold(old, hold);
-	old = weir_sem_lane_ledger_set_amount(old, amount);
-	old = weir_sem_lane_ledger_set_op(old, op);
-	return weir_sem_lane_ledger_set_seq(old, seq);
-}
-
 /* Our last step is over, and we hold `hold`: said aloud before a grant can change it. */
 static uint64_t closed(uint64_t ledger, uint64_t hold)
 {
-	return ledger_make(ledger, hold, 0, WEIR_SEM_LANE_OP_NONE,
-			   weir_sem_lane_ledger_seq(ledger));
+	return weir__sem_ledger(ledger, hold, 0, WEIR_SEM_LANE_OP_NONE,
+				weir_sem_lane_ledger_seq(ledger));
 }
 
 /* Once in 2^27 steps: acknowledge our own last one, so that 30 bits stay comparable (recovery may
@@ -255,14 +247,6 @@ static int give(const struct weir__semv *v, uint32_t self, uint32_t weight)
 
 /* --- waiting ------------------------------------------------------------------------------- */
 
-static uint64_t cell_make(uint64_t state, uint64_t amount, uint64_t seq)
-{
-	uint64_t cell = weir_sem_lane_cell_set_state(0, state);
-
-	cell = weir_sem_lane_cell_set_amount(cell, amount);
-	return weir_sem_lane_cell_set_seq(cell, seq);
-}
-
 /* Join the line.  The cell is the request; the ticket its place. */
 static void enqueue(const struct weir__semv *v, uint32_t self, uint32_t weight)
 {
@@ -283,7 +267,7 @@ static void enqueue(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	weir_store_relaxed(&lane->ticket, weir_add_relaxed(&v->shm->ticket, 1));
 	weir_store_relaxed(&lane->since_ns, weir__now_ns());
 	/* EDGE sem.cell (release -> waits): its place and amount before the request. */
-	weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_WAIT, weight, seq));
+	weir_store_release(&lane->cell, weir__sem_cell(WEIR_SEM_LANE_CELL_WAIT, weight, seq));
 	WEIR_CRASH_POINT(sem_wait_published);
 	/* EDGE sem.word (full -> clear_wait): our request, then our look at the bit; its clearing,
 	 * then its look at the requests: one of us sees the other.  wait=0 -> wait=1, same
@@ -316,7 +300,7 @@ static void absorb(const struct weir__semv *v, uint32_t self, uint64_t cell)
 	weir_store_release(&lane->ledger, ledger);
 	WEIR_CRASH_POINT(sem_absorbed);
 	/* EDGE sem.cell (release -> waits) */
-	weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
+	weir_store_release(&lane->cell, weir__sem_cell(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
 	weir__count(&lane->waits, 1);
 	weir__count(&lane->wait_ns, waited);
 	note_acquire(lane);
@@ -347,8 +331,8 @@ static bool dequeue(const struct weir__semv *v, uint32_t self)
 	bool won;
 
 	/* EDGE sem.cell (full -> waits): we want out, before we make sure. */
-	weir_store_full(&lane->cell,
-			cell_make(WEIR_SEM_LANE_CELL_CANCEL, weir_sem_lane_cell_amount(cell), seq));
+	weir_store_full(&lane->cell, weir__sem_cell(WEIR_SEM_LANE_CELL_CANCEL,
+						    weir_sem_lane_cell_amount(cell), seq));
 	WEIR_CRASH_POINT(sem_cancel_published);
 	won = weir__sem_resolve_cancel(v, self, seq, NULL);
 	WEIR_CRASH_POINT(sem_cancel_decided);
@@ -356,11 +340,11 @@ static bool dequeue(const struct weir__semv *v, uint32_t self)
 		/* The grant carries seq - 1; the mark must name that one. */
 		absorb(v, self, weir_sem_lane_cell_set_seq(cell, seq - 1));
 		/* EDGE sem.cell (release -> waits): seq is used up. */
-		weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
+		weir_store_release(&lane->cell, weir__sem_cell(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
 		return true;
 	}
 	/* EDGE sem.cell (release -> waits) */
-	weir_store_release(&lane->cell, cell_make(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
+	weir_store_release(&lane->cell, weir__sem_cell(WEIR_SEM_LANE_CELL_IDLE, 0, seq));
 	weir__self_waits(v->seg, self, NULL, 0);
 	weir__sem_grant(v); /* We may have been the one in front. */
 	return false;
@@ -641,147 +625,4 @@ int weir_sem_stop(struct weir_sem *sem)
 	    WEIR_SEM_LANE_CELL_WAIT)
 		return -EINVAL;
 	return dequeue(&sem->v, (uint32_t)self) ? 0 : -ECANCELED;
-}
-
-/* Tell those whose request can no longer be granted. */
-static void wake_misfits(const struct weir__semv *v, uint64_t cap)
-{
-	uint32_t high = weir__thread_high(v->seg);
-
-	for (uint32_t lane = 0; lane < high; lane++) {
-		/* EDGE sem.cell (acquire <- enqueue): the new cap is there before this look. */
-		uint64_t cell = weir_load_acquire(&v->lanes[lane].cell);
-
-		if (weir_sem_lane_cell_state(cell) == WEIR_SEM_LANE_CELL_WAIT &&
-		    weir_sem_lane_cell_amount(cell) > cap)
-			weir__waitq_wake(&v->lanes[lane].waitq);
-	}
-}
-
-int weir_sem_resize(struct weir_sem *sem, uint32_t permits)
-{
-	uint32_t old;
-
-	if (permits == 0 || permits > WEIR_SEM_PERMITS_MAX)
-		return -EINVAL;
-	/* EDGE sem.cap (full -> weir__sem_grant): whoever grants from now on. */
-	old = weir_swap_full(&sem->v.shm->cap, permits);
-	WEIR_CRASH_POINT(sem_resized);
-	/* EDGE sem.cap (full -> enqueue, misfit): the cap, then our looks at requests and bit; a
-	 * load alone, after a swap, might still come first. */
-	weir_fence_full();
-	weir_add_relaxed(&sem->v.shm->resized, 1); /* relaxed: a counter. */
-	weir__event(sem->v.seg, WEIR_EVENT_KIND_RESIZE, sem->v.shm, old, permits);
-	wake_misfits(&sem->v, permits);
-	weir__sem_flag(&sem->v); /* Who did not fit before may fit now. */
-	weir__sem_grant(&sem->v);
-	return 0;
-}
-
-/* --- lifecycle ----------------------------------------------------------------------------- */
-
-static void init(struct weir_segment *seg, void *object, const void *opts)
-{
-	const struct weir_sem_opts *o = opts;
-	struct weir_sem_shm *shm = object;
-	struct weir_sem_lane_shm *lanes = (struct weir_sem_lane_shm *)(shm + 1);
-
-	/* relaxed, all of it: not published yet. */
-	weir_store_relaxed(&shm->cap, o->permits);
-	shm->lanes = seg->thread_count;
-	weir_store_relaxed(&shm->word, weir__sem_sign(0, 0, 0, WEIR__SEQ_START));
-	weir_store_relaxed(&shm->ticket, UINT64_MAX - 16);
-	for (uint32_t i = 0; i < shm->lanes; i++) {
-		weir_store_relaxed(&lanes[i].ledger, ledger_make(0, 0, 0, 0, WEIR__SEQ_START));
-		weir_store_relaxed(&lanes[i].cell, cell_make(0, 0, WEIR__SEQ_START));
-		weir_store_relaxed(&lanes[i].ack[0], (uint32_t)WEIR__SEQ_START);
-		weir_store_relaxed(&lanes[i].ack[1], (uint32_t)WEIR__SEQ_START);
-		weir__waitq_init(&lanes[i].waitq, object);
-	}
-}
-
-static bool match(const void *object, const void *opts)
-{
-	const struct weir_sem_shm *shm = object;
-	const struct weir_sem_opts *o = opts;
-
-	/* relaxed: a resize is a new truth from when it is seen. */
-	return weir_load_relaxed(&shm->cap) == o->permits;
-}
-
-int weir_sem_open(struct weir_segment *seg, const char *name, const struct weir_sem_opts *opts,
-		  struct weir_sem **ret_sem)
-{
-	struct weir__plan plan = {
-		.type = WEIR_OBJECT_TYPE_SEM, .opts = opts, .init = init, .match = match};
-	struct weir_sem *sem;
-	void *object;
-	int r;
-
-	if (opts && (opts->size != sizeof(*opts) || opts->permits == 0 ||
-		     opts->permits > WEIR_SEM_PERMITS_MAX))
-		return -EINVAL;
-	plan.bytes = sizeof(struct weir_sem_shm) +
-		     (uint64_t)seg->thread_count * sizeof(struct weir_sem_lane_shm);
-	sem = malloc(sizeof(*sem));
-	if (!sem)
-		return -ENOMEM;
-	r = weir__object_open(seg, name, &plan, &object);
-	if (r == 0 && !weir__sem_view(seg, object, &sem->v))
-		r = -EBADMSG;
-	if (r < 0) {
-		free(sem);
-		return r;
-	}
-	*ret_sem = sem;
-	return 0;
-}
-
-int weir_sem_close(struct weir_sem *sem)
-{
-	free(sem);
-	return 0;
-}
-
-/* --- looking ------------------------------------------------------------------------------- */
-
-int weir_sem_stat(const struct weir_sem *sem, struct weir_sem_stat *ret_stat)
-{
-	const struct weir__semv *v = &sem->v;
-	struct weir_sem_stat s = {0};
-	uint32_t high = weir__thread_high(v->seg);
-	int self = weir__self(v->seg);
-
-	/* relaxed, all of it: a snapshot. */
-	s.permits = weir_load_relaxed(&v->shm->cap);
-	s.used = (uint32_t)weir_sem_word_used(weir_load_relaxed(&v->shm->word));
-	for (uint32_t i = 0; i < high; i++) {
-		const struct weir_sem_lane_shm *lane = &v->lanes[i];
-
-		s.waiters += weir_sem_lane_cell_state(weir_load_relaxed(&lane->cell)) ==
-			     WEIR_SEM_LANE_CELL_WAIT;
-		s.acquires += weir_load_relaxed(&lane->acquires);
-		s.waits += weir_load_relaxed(&lane->waits);
-		s.wait_ns += weir_load_relaxed(&lane->wait_ns);
-	}
-	if (self >= 0)
-		s.held_here = (uint32_t)weir_sem_lane_ledger_hold(
-			weir_load_relaxed(&v->lanes[self].ledger));
-	*ret_stat = s;
-	return 0;
-}
-
-int weir_sem_check(const struct weir_sem *sem, int64_t *ret_diff)
-{
-	const struct weir__semv *v = &sem->v;
-	int64_t sum = 0;
-	int64_t used;
-
-	/* relaxed, all of it: exact only when nobody works on it. */
-	for (uint32_t i = 0; i < v->lane_count; i++)
-		sum += (int64_t)weir_sem_lane_ledger_hold(weir_load_relaxed(&v->lanes[i].ledger));
-	used = (int64_t)weir_sem_word_used(weir_load_relaxed(&v->shm->word));
-	if (ret_diff)
-		*ret_diff = used - sum;
-	return used == sum ? 0 : -EBADMSG;
 }

@@ -82,10 +82,14 @@ static bool recover_ledger(const struct weir__victim *victim, const struct weir_
 		next = weir_sem_lane_ledger_set_seq(next, seq + 1);
 	}
 	/* EDGE sem.ledger (full -> recover_ledger): from exactly what the dead one left. */
-	if (weir__victim_still(victim) && weir_cas_full(&lane->ledger, &ledger, next) &&
-	    weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_RELEASE) {
-		rec->permits += (uint32_t)amount;
-		weir__event(v->seg, WEIR_EVENT_KIND_RECLAIM, v->shm, amount, victim->thread);
+	if (!weir__victim_still(victim) || !weir_cas_full(&lane->ledger, &ledger, next))
+		return false;
+	/* Counted where it begins, by who won that CAS: so once, and never for a release that the
+	 * dead one had made itself and that only is still written there. */
+	if (weir_sem_lane_ledger_op(next) == WEIR_SEM_LANE_OP_RELEASE) {
+		WEIR_CRASH_POINT(sem_recover_begun);
+		rec->permits += (uint32_t)hold;
+		weir__event(v->seg, WEIR_EVENT_KIND_RECLAIM, v->shm, hold, victim->thread);
 	}
 	return false;
 }

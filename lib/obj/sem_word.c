@@ -75,6 +75,46 @@ uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t la
 	return latest;
 }
 
+/* Permits in the cell: granted, and not yet absorbed into the ledger. */
+static uint64_t held_in_cell(const struct weir__semv *v, uint64_t word, uint32_t lane,
+			     uint64_t cell, uint64_t ledger)
+{
+	uint64_t latest = weir__sem_latest(v, word, lane, 1);
+	uint64_t state = weir_sem_lane_cell_state(cell);
+	uint64_t seq = weir_sem_lane_cell_seq(cell);
+
+	if (state == WEIR_SEM_LANE_CELL_IDLE)
+		return 0;
+	if (state == WEIR_SEM_LANE_CELL_CANCEL) {
+		if (weir__seq_diff(latest, seq) >= 0)
+			return 0;
+		seq--;
+	}
+	if (weir__seq_diff(latest, seq) < 0 || weir_sem_lane_ledger_absorbed(ledger) == (seq & 15))
+		return 0;
+	return weir_sem_lane_cell_amount(cell);
+}
+
+uint64_t weir__sem_held(const struct weir__semv *v, uint64_t word, uint32_t lane)
+{
+	/* EDGE sem.cell (acquire <- absorb): the cell first: if it is idle again, or absorbed, the
+	 * ledger read after it has the permits or names the grant. */
+	uint64_t cell = weir_load_acquire(&v->lanes[lane].cell);
+	/* EDGE sem.ledger (acquire <- take, give, absorb) */
+	uint64_t ledger = weir_load_acquire(&v->lanes[lane].ledger);
+	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
+	uint64_t amount = weir_sem_lane_ledger_amount(ledger);
+
+	if (weir__seq_diff(weir__sem_latest(v, word, lane, 0), weir_sem_lane_ledger_seq(ledger)) <
+	    0) {
+		if (weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_ACQUIRE)
+			hold = weir__sem_hold_sub(hold, amount);
+		else if (weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_RELEASE)
+			hold += amount;
+	}
+	return hold + held_in_cell(v, word, lane, cell, ledger);
+}
+
 /* A request for more than there are, after a resize, is out of the line; its owner notices. */
 static bool waits(const struct weir__semv *v, uint64_t word, uint64_t cap, uint32_t lane,
 		  uint64_t *ret_cell)

@@ -35,6 +35,23 @@ static inline uint64_t weir__sem_sign(uint64_t word, uint64_t used, uint64_t aut
 	return weir_sem_word_set_seq(word, seq);
 }
 
+static inline uint64_t weir__sem_ledger(uint64_t old, uint64_t hold, uint64_t amount, uint64_t op,
+					uint64_t seq)
+{
+	old = weir_sem_lane_ledger_set_hold(old, hold);
+	old = weir_sem_lane_ledger_set_amount(old, amount);
+	old = weir_sem_lane_ledger_set_op(old, op);
+	return weir_sem_lane_ledger_set_seq(old, seq);
+}
+
+static inline uint64_t weir__sem_cell(uint64_t state, uint64_t amount, uint64_t seq)
+{
+	uint64_t cell = weir_sem_lane_cell_set_state(0, state);
+
+	cell = weir_sem_lane_cell_set_amount(cell, amount);
+	return weir_sem_lane_cell_set_seq(cell, seq);
+}
+
 /* Permits of one thread put together: never more than the ledger has room for.  Only foreign bytes
  * come near that, for whoever takes permits counts what it waits for as held. */
 static inline uint64_t weir__sem_hold_add(uint64_t hold, uint64_t amount)
@@ -59,6 +76,8 @@ static inline bool weir__sem_same(uint64_t a, uint64_t b)
 void weir__sem_ack(const struct weir__semv *v, uint64_t word);
 /* Latest step of (lane, which) that is known to have taken effect, given `word` was read before. */
 uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t lane, uint32_t which);
+/* What `lane` holds as of `word`, with its open steps judged as recovery judges them. */
+uint64_t weir__sem_held(const struct weir__semv *v, uint64_t word, uint32_t lane);
 /* Set the wait bit: somebody is in the line. */
 void weir__sem_flag(const struct weir__semv *v);
 /* Give what is free to who waits longest. */

@@ -576,3 +576,142 @@ Test(sem, a_late_sweeper_does_not_decide_for_the_next_owner)
 	cr_assert_neq(weir_load_acquire(&sem->v.shm->word), before);
 	weir_segment_close(seg);
 }
+
+/* Events of a kind so far. */
+static int events(const struct weir_segment *seg, enum weir_event_kind kind)
+{
+	uint64_t next = weir_load_acquire(&seg->shm->event_next);
+	int found = 0;
+
+	cr_assert_leq(next, seg->event_count, "the ring is too small for this test");
+	for (uint64_t k = 0; k < next; k++)
+		found += weir_load_relaxed(&seg->events[k].kind) == (uint32_t)kind;
+	return found;
+}
+
+Test(sem, only_what_recovery_gave_back_is_reclaimed)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	volatile int *flag = help_shared(64);
+	struct weir_recovery rec;
+	struct weir_segment *again;
+	pid_t pid = child();
+
+	if (pid == 0) { /* Gives back itself: that is still written in its ledger. */
+		if (weir_sem_acquire(sem, 2, NULL) != 0 || weir_sem_release(sem, 2) != 0)
+			_exit(1);
+		help_say(flag, 1);
+		pause();
+	}
+	help_until(flag, 1);
+	help_say(flag, 0);
+	help_kill(pid);
+	cr_assert_eq(weir_segment_recover(seg, &rec), 0);
+	cr_assert_eq(rec.processes, 1);
+	cr_assert_eq(rec.permits, 0);
+	cr_assert_eq(events(seg, WEIR_EVENT_KIND_RECLAIM), 0);
+	help_kill(holder(sem, 3, flag));
+	cr_assert_eq(weir_segment_recover(seg, &rec), 0);
+	cr_assert_eq(rec.permits, 3);
+	cr_assert_eq(events(seg, WEIR_EVENT_KIND_RECLAIM), 1);
+	cr_assert_eq(weir_segment_recover(seg, &rec), 0);
+	cr_assert_eq(rec.permits, 0);
+	/* Leaving with nothing, then leaving with something. */
+	cr_assert_eq(weir_segment_open(help_path, NULL, &again), 0);
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	cr_assert_eq(weir_sem_release(sem, 1), 0);
+	weir_segment_close(seg);
+	cr_assert_eq(events(again, WEIR_EVENT_KIND_RECLAIM), 1);
+	cr_assert_eq(weir_sem_open(again, "s", NULL, &sem), 0);
+	cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+	cr_assert_eq(weir_segment_open(help_path, NULL, &seg), 0);
+	weir_segment_close(again);
+	cr_assert_eq(events(seg, WEIR_EVENT_KIND_RECLAIM), 2);
+	weir_segment_close(seg);
+}
+
+Test(sem, the_check_judges_open_steps)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	volatile int *flag = help_shared(64);
+	pid_t pid = holder(sem, 4, flag);
+	struct weir_sem_lane_shm *lane;
+	struct weir_wait wait;
+	uint64_t ledger;
+	uint64_t cell;
+	uint64_t next;
+	int64_t diff;
+
+	cr_assert_eq(weir_sem_start(sem, 3), -EINPROGRESS);
+	lane = &sem->v.lanes[weir__self_cache.slot];
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	help_kill(pid);
+	cr_assert_eq(weir_segment_recover(seg, NULL), 0);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0, "granted, not noticed");
+	cell = weir_load_acquire(&lane->cell);
+	next = weir__sem_cell(WEIR_SEM_LANE_CELL_CANCEL, 3, weir_sem_lane_cell_seq(cell) + 1);
+	weir_store_release(&lane->cell, next);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0, "granted, then it wanted out");
+	weir_store_release(&lane->cell, cell);
+	cr_assert_eq(weir_sem_poll(sem, &wait), 0);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	weir_store_release(&lane->cell, cell);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0, "absorbed, the cell still says wait");
+	weir_store_release(&lane->cell, weir__sem_cell(WEIR_SEM_LANE_CELL_IDLE, 0,
+						       weir_sem_lane_cell_seq(cell)));
+	/* Steps that are written and not taken. */
+	ledger = weir_load_acquire(&lane->ledger);
+	next = weir_sem_lane_ledger_seq(ledger) + 1;
+	weir_store_release(&lane->ledger,
+			   weir__sem_ledger(ledger, 1, 2, WEIR_SEM_LANE_OP_RELEASE, next));
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	weir_store_release(&lane->ledger,
+			   weir__sem_ledger(ledger, 4, 1, WEIR_SEM_LANE_OP_ACQUIRE, next));
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	/* And what is really wrong. */
+	weir_store_release(&lane->ledger, weir_sem_lane_ledger_set_hold(ledger, 1));
+	cr_assert_eq(weir_sem_check(sem, &diff), -EBADMSG);
+	cr_assert_eq(diff, 2);
+	weir_store_release(&lane->ledger, ledger);
+	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	weir_segment_close(seg);
+}
+
+Test(sem, the_check_raises_no_false_alarm)
+{
+	enum { PROCS = 3, CHECKS = 3000 };
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 3);
+	pid_t pids[PROCS];
+	int good = 0;
+
+	for (int i = 0; i < PROCS; i++) {
+		pids[i] = child();
+		if (pids[i] == 0) {
+			for (uint32_t n = (uint32_t)i;; n++) {
+				uint32_t w = 1 + n % 3;
+				struct weir_ctx ctx;
+
+				weir_ctx_init(&ctx, NULL, n % 7 * 1000);
+				if (weir_sem_acquire(sem, w, &ctx) == 0)
+					weir_sem_release(sem, w);
+				if (n % 5 == 0)
+					usleep(100);
+			}
+		}
+	}
+	for (int i = 0; i < CHECKS; i++) {
+		int64_t diff = 0;
+		int r = weir_sem_check(sem, &diff);
+
+		cr_assert_neq(r, -EBADMSG, "check %d: %lld", i, (long long)diff);
+		good += r == 0;
+	}
+	for (int i = 0; i < PROCS; i++)
+		help_kill(pids[i]);
+	printf("%d of %d checks were exact\n", good, CHECKS);
+	cr_assert_gt(good, 0);
+	weir_segment_close(seg);
+}

@@ -89,8 +89,13 @@ struct weir_sem_stat {
 /* A snapshot, not atomic as a whole.  Wait-free. */
 WEIR_API int weir_sem_stat(const struct weir_sem *sem, struct weir_sem_stat *ret_stat);
 
-/* Compare the books: used must be the sum of what the lanes hold.  Only exact when nobody works on
- * it.  0, or -EBADMSG with the difference (used - sum) in *ret_diff. */
+/*
+ * Compare the books: used must be the sum of what the threads hold.  Steps that are under way are
+ * judged as recovery would judge them, so the answer is exact, whoever may be stopped or dead in
+ * the middle of one; permits of the dead count as held until they are swept. Returns 0; -EBADMSG
+ * with the difference (used - sum) in *ret_diff; -EAGAIN permits moved all the time while it
+ * looked.  Lock-free.
+ */
 WEIR_API int weir_sem_check(const struct weir_sem *sem, int64_t *ret_diff);
 
 #endif
