@@ -271,10 +271,33 @@ static void put_back(const struct weir__queuev *v, struct weir_queue_slot_shm *s
 
 /* --- sending ------------------------------------------------------------------------------- */
 
+typedef int claim_fn(const struct weir__queuev *v, uint32_t self, uint64_t *ret_pos);
+
+/* Who only ever tries must look for the dead himself.  Apart, for the hot path's sake. */
+__attribute__((noinline, cold)) static int claim_again(struct weir_queue *queue, claim_fn *what,
+						       uint32_t self, uint64_t *ret_pos)
+{
+	/* The coarse clock costs as much as one turn of the caller's loop. */
+	uint64_t now = weir__now_coarse_ns();
+
+	/* relaxed, both: only spares work. */
+	if (now - weir_load_relaxed(&queue->looked_ns) < WEIR__RECOVERY_NS)
+		return -EAGAIN;
+	weir_store_relaxed(&queue->looked_ns, now);
+	weir__sweep_sometimes(queue->v.seg);
+	return what(&queue->v, self, ret_pos);
+}
+
+static inline int claim_now(struct weir_queue *queue, claim_fn *what, int self, uint64_t *ret_pos)
+{
+	int r = self < 0 ? self : what(&queue->v, (uint32_t)self, ret_pos);
+
+	return weir__likely(r != -EAGAIN) ? r : claim_again(queue, what, (uint32_t)self, ret_pos);
+}
+
 /* Try `what` now; on -EAGAIN spin a little, then sleep until it works or ctx ends. */
 static int until(const struct weir__queuev *v, struct weir_waitq_shm *q, struct weir_ctx *ctx,
-		 int (*what)(const struct weir__queuev *v, uint32_t self, uint64_t *ret_pos),
-		 uint32_t self, uint64_t *ret_pos)
+		 claim_fn *what, uint32_t self, uint64_t *ret_pos)
 {
 	int r = what(v, self, ret_pos);
 
@@ -315,9 +338,8 @@ static void fill_msg(const struct weir__queuev *v, uint64_t pos, struct weir_msg
 
 int weir_queue_try_loan(struct weir_queue *queue, struct weir_msg *ret_msg)
 {
-	int self = weir__self(queue->v.seg);
 	uint64_t pos;
-	int r = self < 0 ? self : claim_send(&queue->v, (uint32_t)self, &pos);
+	int r = claim_now(queue, claim_send, weir__self(queue->v.seg), &pos);
 
 	if (r == 0)
 		fill_msg(&queue->v, pos, ret_msg);
@@ -388,7 +410,7 @@ int weir_queue_try_send(struct weir_queue *queue, const void *data, uint32_t byt
 		return self;
 	if (bytes > v->payload)
 		return -EMSGSIZE;
-	r = claim_send(v, (uint32_t)self, &pos);
+	r = claim_now(queue, claim_send, self, &pos);
 	return r < 0 ? r : send_at(v, (uint32_t)self, pos, data, bytes);
 }
 
@@ -449,9 +471,8 @@ static int receive_msg(const struct weir__queuev *v, uint64_t pos, struct weir_m
 
 int weir_queue_try_take(struct weir_queue *queue, struct weir_msg *ret_msg)
 {
-	int self = weir__self(queue->v.seg);
 	uint64_t pos;
-	int r = self < 0 ? self : claim_receive(&queue->v, (uint32_t)self, &pos);
+	int r = claim_now(queue, claim_receive, weir__self(queue->v.seg), &pos);
 
 	return r < 0 ? r : receive_msg(&queue->v, pos, ret_msg);
 }
@@ -514,9 +535,8 @@ static int copy_out(const struct weir__queuev *v, uint64_t pos, void *data, uint
 
 int weir_queue_try_recv(struct weir_queue *queue, void *data, uint32_t room, uint32_t *ret_bytes)
 {
-	int self = weir__self(queue->v.seg);
 	uint64_t pos;
-	int r = self < 0 ? self : claim_receive(&queue->v, (uint32_t)self, &pos);
+	int r = claim_now(queue, claim_receive, weir__self(queue->v.seg), &pos);
 
 	return r < 0 ? r : copy_out(&queue->v, pos, data, room, ret_bytes);
 }

@@ -86,6 +86,8 @@ int weir_queue_open(struct weir_segment *seg, const char *name, const struct wei
 		free(queue);
 		return r;
 	}
+	/* relaxed: not shared yet. */
+	weir_store_relaxed(&queue->looked_ns, 0);
 	*ret_queue = queue;
 	return 0;
 }

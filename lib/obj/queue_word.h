@@ -20,6 +20,7 @@ struct weir__queuev {
 
 struct weir_queue {
 	struct weir__queuev v;
+	WEIR_ATOMIC(uint64_t) looked_ns; /* when a try_ that got nothing last looked for the dead */
 };
 
 bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queuev *ret);

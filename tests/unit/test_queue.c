@@ -184,6 +184,100 @@ Test(queue, a_dead_senders_slot_is_skipped_by_a_waiting_receiver)
 	weir_segment_close(seg);
 }
 
+/* A child takes `count` slots and dies with them. */
+static void die_holding(struct weir_queue *q, bool sending, uint32_t count)
+{
+	struct weir_queue_stat s;
+	struct weir_msg msg;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		for (uint32_t i = 0; i < count; i++) {
+			if ((sending ? weir_queue_try_loan : weir_queue_try_take)(q, &msg) != 0)
+				_exit(1);
+		}
+		pause();
+		_exit(1);
+	}
+	do {
+		weir_queue_stat(q, &s);
+	} while ((sending ? s.writing : s.reading) < count);
+	help_kill(pid);
+}
+
+/* Only the callers of try_ are left: who frees the slots of the dead?  -EAGAIN for up to 2 s. */
+static int tried(struct weir_queue *q, int (*what)(struct weir_queue *q))
+{
+	int r = -EAGAIN;
+
+	for (int i = 0; r == -EAGAIN && i < 2000; i++) {
+		r = what(q);
+		if (r == -EAGAIN)
+			usleep(1000);
+	}
+	return r;
+}
+
+static int try_send(struct weir_queue *q)
+{
+	return weir_queue_try_send(q, "12345678", 8);
+}
+
+static int try_batch(struct weir_queue *q)
+{
+	uint32_t n;
+
+	return weir_queue_try_send_batch(q, "12345678", 8, 1, &n);
+}
+
+static int try_loan(struct weir_queue *q)
+{
+	struct weir_msg msg;
+	int r = weir_queue_try_loan(q, &msg);
+
+	return r < 0 ? r : weir_queue_abort(q, &msg);
+}
+
+static int try_recv(struct weir_queue *q)
+{
+	uint64_t v;
+	uint32_t n;
+
+	return weir_queue_try_recv(q, &v, 8, &n);
+}
+
+static int try_take(struct weir_queue *q)
+{
+	struct weir_msg msg;
+	int r = weir_queue_try_take(q, &msg);
+
+	return r < 0 ? r : weir_queue_done(q, &msg);
+}
+
+Test(queue, who_only_tries_gets_past_the_dead)
+{
+	int (*const senders[])(struct weir_queue * q) = {try_send, try_batch, try_loan};
+	int (*const receivers[])(struct weir_queue * q) = {try_recv, try_take};
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+
+	for (int i = 0; i < 3; i++) {
+		die_holding(q, true, 4);
+		cr_assert_eq(tried(q, senders[i]), 0, "sender %d", i);
+		while (try_recv(q) == 0)
+			continue;
+	}
+	for (int i = 0; i < 2; i++) {
+		die_holding(q, true, 1);
+		put(q, 1);
+		put(q, 2);
+		cr_assert_eq(tried(q, receivers[i]), 0, "receiver %d, behind a dead sender", i);
+		die_holding(q, false, 1);
+		cr_assert_eq(tried(q, receivers[i]), 0, "receiver %d, of a dead one", i);
+	}
+	weir_segment_close(seg);
+}
+
 Test(queue, drains_and_ends)
 {
 	struct weir_segment *seg = help_segment();

@@ -36,10 +36,12 @@ WEIR_API int weir_queue_close(struct weir_queue *queue);
 
 /*
  * Send a copy of `bytes` bytes.  try_: -EAGAIN when full, or while the receiver of the slot's last
- * lap is not finished. Returns  0; -EMSGSIZE; -ESHUTDOWN the queue is closed; -EAGAIN; -ETIMEDOUT,
- * -ECANCELED; -EUSERS. Order    each sender's messages arrive in its order; all in the order of
- * their claims. Progress lock-free until it sleeps.  No system call unless it waits or somebody
- * sleeps. Crash    before the commit: no message, its slot is skipped; after it: the message is in.
+ * lap is not finished.
+ * Returns  0; -EMSGSIZE; -ESHUTDOWN the queue is closed; -EAGAIN; -ETIMEDOUT, -ECANCELED; -EUSERS.
+ * Order    each sender's messages arrive in its order; all in the order of their claims.
+ * Progress lock-free until it sleeps.  No system call unless it waits or somebody sleeps, or a try_
+ *          would say -EAGAIN: then it looks for the dead, once in WEIR_RECOVERY_NS.
+ * Crash    before the commit: no message, its slot is skipped; after it: the message is in.
  * Source   D. Vyukov's bounded MPMC queue, with the owner stamped into the claim.
  */
 WEIR_API int weir_queue_send(struct weir_queue *queue, const void *data, uint32_t bytes,
