@@ -129,6 +129,10 @@ static int claim_send(const struct weir__queuev *v, uint32_t self, uint64_t *ret
 /* At the end of a closed queue: seal it, so that no sender can come after we said so. */
 static bool seal(const struct weir__queuev *v, struct weir_queue_slot_shm *slot, uint64_t word)
 {
+	/* EDGE queue.closing (full <- weir_queue_shutdown): our flag as a sleeper, then this look.
+	 */
+	if (weir__likely(!weir_load_full(&v->shm->closing)))
+		return false;
 	/* EDGE queue.hint (acquire <- weir_queue_shutdown) */
 	if (!weir_queue_tail_closed(weir_load_acquire(&v->shm->tail)))
 		return false;
@@ -137,6 +141,30 @@ static bool seal(const struct weir__queuev *v, struct weir_queue_slot_shm *slot,
 		      weir__slot_make(WEIR_QUEUE_SLOT_STATE_SEALED, 0, 0,
 				      weir_queue_slot_word_lap(word)));
 	return true;
+}
+
+/*
+ * All before the seal at `pos` has been taken.  -ESHUTDOWN if all of it is finished too, but for
+ * what the caller holds itself; -EAGAIN while another may still die with a message; 0 if a message
+ * has just come back.  No sender passes the seal, so a slot seen free here stays so.
+ */
+static int drained(const struct weir__queuev *v, uint32_t self, uint64_t pos)
+{
+	for (uint64_t back = 1; back <= v->mask; back++) {
+		/* EDGE queue.closing (full <- retire): it wakes us, or we see its slot free. */
+		uint64_t word = weir_load_full(&weir__slot(v, pos - back)->word);
+
+		if (weir__lap_diff(weir_queue_slot_word_lap(word), weir__lap(v, pos - back)) != 0)
+			continue;
+		if (weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FULL) {
+			weir__queue_pull_back(v, pos - back);
+			return 0;
+		}
+		if (weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_READING &&
+		    weir_queue_slot_word_owner(word) != self)
+			return -EAGAIN;
+	}
+	return -ESHUTDOWN;
 }
 
 /* Claim the next committed position for receiving; 0, -EAGAIN, -ESHUTDOWN. */
@@ -158,8 +186,15 @@ static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *
 
 		if (ahead < 0 || (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_WRITING))
 			return -EAGAIN;
-		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_SEALED)
-			return -ESHUTDOWN;
+		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_SEALED) {
+			int r = drained(v, self, pos);
+
+			if (r < 0)
+				return r;
+			/* EDGE queue.hint (acquire <- pull_back): it has been pulled back. */
+			first = weir_load_acquire(&v->shm->first);
+			continue;
+		}
 		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_FREE) {
 			if (!seal(v, slot, word))
 				return -EAGAIN;
@@ -252,6 +287,9 @@ static void retire(const struct weir__queuev *v, struct weir_queue_slot_shm *slo
 	weir_store_full(&slot->word,
 			weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0, weir__lap(v, pos) + 1));
 	WEIR_CRASH_POINT(queue_retired);
+	/* EDGE queue.closing (full -> drained): receivers may wait for the last message to end. */
+	if (weir__unlikely(weir_load_full(&v->shm->closing)))
+		weir__waitq_wake(&v->shm->not_empty);
 	weir__waitq_wake(&v->shm->not_full);
 }
 
@@ -558,9 +596,13 @@ int weir_queue_recv(struct weir_queue *queue, void *data, uint32_t room, uint32_
 int weir_queue_shutdown(struct weir_queue *queue)
 {
 	struct weir_queue_shm *shm = queue->v.shm;
-	/* EDGE queue.hint (acquire <- step_hint) */
-	uint64_t tail = weir_load_acquire(&shm->tail);
+	uint64_t tail;
 
+	/* EDGE queue.closing (full -> seal, retire): before tail, so that closed means closing. */
+	weir_store_full(&shm->closing, 1);
+	WEIR_CRASH_POINT(queue_closing);
+	/* EDGE queue.hint (acquire <- step_hint) */
+	tail = weir_load_acquire(&shm->tail);
 	/* Ends: a failed CAS means that somebody else moved it. */
 	while (!weir_queue_tail_closed(tail)) {
 		/* EDGE queue.hint (full -> claim_send, seal): p,0 -> p,1 */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include <sys/prctl.h>
+
 #include "help.h"
 
 TestSuite(queue, .fini = help_cleanup, .timeout = 60);
@@ -192,6 +194,7 @@ static void die_holding(struct weir_queue *q, bool sending, uint32_t count)
 	pid_t pid = fork();
 
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (uint32_t i = 0; i < count; i++) {
 			if ((sending ? weir_queue_try_loan : weir_queue_try_take)(q, &msg) != 0)
 				_exit(1);
@@ -292,6 +295,102 @@ Test(queue, drains_and_ends)
 	cr_assert_eq(get(q), 5);
 	cr_assert_eq(weir_queue_try_recv(q, &v, 8, &n), -ESHUTDOWN);
 	cr_assert_eq(weir_queue_recv(q, &v, 8, &n, NULL), -ESHUTDOWN);
+	weir_segment_close(seg);
+}
+
+/* A child that takes a message and holds it until it is told. */
+static pid_t holder(struct weir_queue *q, volatile int *flag)
+{
+	struct weir_msg msg;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (weir_queue_try_take(q, &msg) != 0)
+			_exit(1);
+		help_say(flag, 1);
+		help_until(flag, 2);
+		_exit(weir_queue_done(q, &msg) == 0 ? 0 : 1);
+	}
+	help_until(flag, 1);
+	return pid;
+}
+
+Test(queue, is_not_drained_while_another_may_die_with_a_message)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	volatile int *flag = help_shared(64);
+	uint64_t v = 1;
+	uint32_t n;
+	pid_t pid;
+
+	put(q, 4);
+	put(q, 5);
+	cr_assert_eq(get(q), 4);
+	pid = holder(q, flag);
+	weir_queue_shutdown(q);
+	cr_assert_eq(weir_queue_try_recv(q, &v, 8, &n), -EAGAIN);
+	cr_assert_eq(weir_queue_try_recv(q, &v, 8, &n), -EAGAIN, "sealed as well");
+	help_kill(pid);
+	cr_assert_eq(get(q), 5);
+	cr_assert_eq(weir_queue_recv(q, &v, 8, &n, NULL), -ESHUTDOWN);
+	weir_segment_close(seg);
+}
+
+Test(queue, who_holds_the_last_message_itself_is_not_told_to_wait_for_it)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_msg msg;
+	struct weir_msg more;
+
+	put(q, 1);
+	weir_queue_shutdown(q);
+	cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+	cr_assert_eq(weir_queue_take(q, &more, NULL), -ESHUTDOWN);
+	cr_assert_eq(weir_queue_put_back(q, &msg), 0);
+	cr_assert_eq(get(q), 1);
+	cr_assert_eq(weir_queue_take(q, &more, NULL), -ESHUTDOWN);
+	weir_segment_close(seg);
+}
+
+Test(queue, waiting_receivers_learn_at_once_that_the_last_message_is_done)
+{
+	struct weir_segment *seg = help_segment();
+	volatile int *flag = help_shared(64);
+	uint64_t best = UINT64_MAX;
+	uint64_t v;
+	uint32_t n;
+
+	/* A sleep is 20 ms at most anyway: one of 20 rounds has to be much quicker than that. */
+	for (int i = 0; i < 20; i++) {
+		char name[8];
+		struct weir_queue *q;
+		uint64_t start;
+		pid_t pid;
+
+		snprintf(name, sizeof(name), "q%d", i);
+		cr_assert_eq(
+			weir_queue_open(seg, name, &WEIR_OPTS(queue, .slots = 2, .bytes = 8), &q),
+			0);
+		put(q, 1);
+		help_say(flag, 0);
+		pid = holder(q, flag);
+		weir_queue_shutdown(q);
+		if (fork() == 0) {
+			usleep(3000); /* The parent sleeps by then, for 17 ms more. */
+			help_say(flag, 2);
+			_exit(0);
+		}
+		start = weir_now_ns();
+		cr_assert_eq(weir_queue_recv(q, &v, 8, &n, NULL), -ESHUTDOWN);
+		if (weir_now_ns() - start < best)
+			best = weir_now_ns() - start;
+		cr_assert_eq(help_wait(pid), 0);
+		wait(NULL);
+	}
+	cr_assert_lt(best, 12 * MS, "%lu us", (unsigned long)(best / 1000));
 	weir_segment_close(seg);
 }
 

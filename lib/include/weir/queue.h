@@ -55,8 +55,12 @@ WEIR_API int weir_queue_try_send_batch(struct weir_queue *queue, const void *dat
 
 /*
  * Receive into `data`.  The message is gone from the queue when this returns.
- * Returns  0; -EMSGSIZE the room is too small (the message stays); -ESHUTDOWN closed and drained;
- * -EAGAIN (try_: empty, or the oldest sender is not finished); -ETIMEDOUT, -ECANCELED; -EUSERS.
+ * Returns  0; -EMSGSIZE the room is too small (the message stays); -ESHUTDOWN closed and drained:
+ *          nothing is in it, and nobody else has taken a message that could still come back if he
+ *          dies; -EAGAIN (try_: empty, or the oldest sender is not finished, or closed and another
+ *          receiver is not finished; the others wait for him); -ETIMEDOUT, -ECANCELED; -EUSERS.
+ *          Two that wait at the end of a closed queue, each with a message taken and not finished,
+ *          wait for each other: finish what you have first.
  * Crash    before it returns: the message is delivered again.  To work on a message safely until it
  *          is finished use take and done.
  */
@@ -83,7 +87,8 @@ WEIR_API int weir_queue_try_take(struct weir_queue *queue, struct weir_msg *ret_
 WEIR_API int weir_queue_done(struct weir_queue *queue, struct weir_msg *msg);
 WEIR_API int weir_queue_put_back(struct weir_queue *queue, struct weir_msg *msg);
 
-/* Stop sends for good; receivers get what is in, then -ESHUTDOWN.  Idempotent.  0. */
+/* Stop sends for good; receivers get what is in, and what is put back, then -ESHUTDOWN.
+ * Idempotent.  0. */
 WEIR_API int weir_queue_shutdown(struct weir_queue *queue);
 
 /* Where to sleep until a receive (send) is worth trying again; sleep only if *word is still `value`
