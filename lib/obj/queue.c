@@ -30,6 +30,7 @@ bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queue
 	uint64_t bytes = weir__object_bytes(seg, object);
 	uint64_t room = bytes - sizeof(*shm);
 	uint32_t count;
+	uint32_t tries;
 
 	if (bytes < sizeof(*shm))
 		return false;
@@ -39,7 +40,8 @@ bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queue
 	ret->slots = (uint8_t *)(shm + 1);
 	ret->stride = shm->slot_bytes;
 	ret->payload = shm->payload_bytes;
-	ret->tries_max = shm->tries_max;
+	tries = shm->tries_max;
+	ret->tries_max = tries - 1 < WEIR__TRIES_MAX ? tries : WEIR__TRIES_MAX;
 	ret->mask = count - 1;
 	ret->shift = (uint32_t)__builtin_ctz(count | 0x80000000u);
 	return count >= 2 && count <= 1u << 20 && (count & (count - 1)) == 0 &&

@@ -160,18 +160,23 @@ static void skip(const struct weir__victim *victim, const struct weir__queuev *v
 	weir__event(v->seg, WEIR_EVENT_KIND_SKIP, v->shm, pos, 0);
 }
 
-/* The dead receiver's message: reading,l,t -> full,l,t+1, or free,l+1 when it killed too many. */
+/*
+ * The dead receiver's message: reading,l,t -> full,l,t+1, or free,l+1 when it killed too many.
+ *
+ * 2026-11  It is dropped at the latest when t cannot count on.  Were t to stand still, the word
+ * would be the same when a new thread in the dead one's slot takes the message, and the CAS of a
+ * sweeper that was stopped right before it would take it from the living.  More bits would only put
+ * that off.
+ */
 static void redeliver(const struct weir__victim *victim, const struct weir__queuev *v, uint32_t i,
 		      uint64_t word, struct weir_recovery *rec)
 {
 	uint64_t tries = weir_queue_slot_word_tries(word) + 1;
 	uint64_t lap = weir_queue_slot_word_lap(word);
-	bool drop = v->tries_max && tries > v->tries_max;
+	bool drop = tries >= v->tries_max;
 	uint64_t pos = pos_of(v, i, word);
 	uint64_t next;
 
-	if (tries > WEIR_QUEUE_SLOT_WORD_TRIES_MAX)
-		tries = WEIR_QUEUE_SLOT_WORD_TRIES_MAX;
 	next = drop ? weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0, lap + 1)
 		    : weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, tries, lap);
 	/* EDGE slot.word (full -> claim_receive) */

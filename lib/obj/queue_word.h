@@ -7,6 +7,9 @@
 
 #include "obj/obj.h"
 
+/* The last death that the slot's word can count is one less: here a message is dropped. */
+#define WEIR__TRIES_MAX (WEIR_QUEUE_SLOT_WORD_TRIES_MAX + 1)
+
 struct weir__queuev {
 	struct weir_segment *seg;
 	struct weir_queue_shm *shm;
@@ -15,7 +18,7 @@ struct weir__queuev {
 	uint32_t shift;
 	uint32_t stride;
 	uint32_t payload;
-	uint32_t tries_max;
+	uint32_t tries_max; /* 1 to WEIR__TRIES_MAX */
 };
 
 struct weir_queue {

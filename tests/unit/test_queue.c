@@ -394,6 +394,51 @@ Test(queue, waiting_receivers_learn_at_once_that_the_last_message_is_done)
 	weir_segment_close(seg);
 }
 
+/* The count of deaths in the slot's word must never come to a standstill: a message taken again by
+ * the same thread slot would give the word a value it had before, and a slow sweeper that still
+ * means the dead one would take it from the living. */
+Test(queue, a_message_is_dropped_before_its_count_of_deaths_stops)
+{
+	static const uint32_t tries_max[] = {1, 3, 63, 0};
+	static const uint32_t deaths[] = {1, 3, 63, 64};
+	struct weir_segment *seg = help_segment();
+
+	for (int i = 0; i < 4; i++) {
+		struct weir_queue_stat s;
+		struct weir_queue *q;
+		struct weir_msg msg;
+		char name[8];
+
+		snprintf(name, sizeof(name), "q%d", i);
+		cr_assert_eq(weir_queue_open(seg, name,
+					     &WEIR_OPTS(queue, .slots = 2, .bytes = 8,
+							.tries_max = tries_max[i]),
+					     &q),
+			     0);
+		put(q, 1);
+		put(q, 2);
+		for (uint32_t death = 1; death <= deaths[i]; death++) {
+			weir_queue_stat(q, &s);
+			cr_assert_eq(s.dropped, 0, "%u: dropped at %u", i, death);
+			if (death > 1 && death < 64) { /* The count is told. */
+				cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+				cr_assert_eq(msg.tries, death - 1);
+				cr_assert_eq(weir_queue_put_back(q, &msg), 0);
+			}
+			die_holding(q, false, 1);
+			cr_assert_eq(weir_segment_recover(seg, NULL), 0);
+		}
+		weir_queue_stat(q, &s);
+		cr_assert_eq(s.dropped, 1, "%u", i);
+		cr_assert_eq(s.redelivered, deaths[i] - 1);
+		cr_assert_eq(get(q), 2, "what is behind it goes on");
+		cr_assert_eq(weir_queue_try_take(q, &msg), -EAGAIN);
+		put(q, 3); /* its slot as well */
+		put(q, 4);
+	}
+	weir_segment_close(seg);
+}
+
 Test(queue, many_senders_and_receivers_lose_and_double_nothing)
 {
 	enum { SENDERS = 3, RECEIVERS = 3, EACH = 30000 };

@@ -11,10 +11,11 @@ struct weir_queue;
 
 struct weir_queue_opts {
 	size_t size;
-	uint32_t slots;	    /* rounded up to a power of two; 2 to 2^20 */
-	uint32_t bytes;	    /* longest message; 1 to 1 MiB */
-	uint32_t tries_max; /* drop a message after this many deaths of its receivers; 0: never, at
-			       most 63 */
+	uint32_t slots; /* rounded up to a power of two; 2 to 2^20 */
+	uint32_t bytes; /* longest message; 1 to 1 MiB */
+	/* Drop a message (stat: dropped) after this many deaths of its receivers, 1 to 63; 0: after
+	 * 64, which is as far as the count goes. */
+	uint32_t tries_max;
 };
 
 /* A message on loan: in the queue's own memory, no copy. */
