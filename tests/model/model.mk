@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The model checker; see tests/model/README.md.  The library's sources are compiled unchanged, with
+# -fsanitize=thread, and linked with our runtime instead of libtsan and instead of lib/os/.
+MODEL = $(BUILD)/model
+MODEL_LIB := $(wildcard lib/seg/*.c lib/sync/*.c lib/obj/*.c lib/meta/*.c)
+MODEL_LIB_OBJ := $(MODEL_LIB:%.c=$(MODEL)/%.o) $(MODEL)/layout_tables.o
+MODEL_CORE_OBJ := $(patsubst tests/model/%.c,$(MODEL)/%.o,\
+	$(filter-out tests/model/litmus_hw.c tests/model/litmus_tests.c,$(wildcard tests/model/*.c)))
+MODEL_TEST_OBJ := $(MODEL)/litmus_tests.o \
+	$(patsubst tests/model/models/%.c,$(MODEL)/models/%.o,$(wildcard tests/model/models/*.c))
+MODEL_FLAGS = $(CPPFLAGS) -Itests/model $(filter-out $(OPT),$(BASE))
+
+$(MODEL)/lib/%.o: lib/%.c tests/model/relax.h tests/model/seam.syms | $(BUILD)/gen/.stamp
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)gcc $(MODEL_FLAGS) -O1 -DWEIR_CRASH -fsanitize=thread -include tests/model/relax.h -c -o $@ $<
+	$(Q)objcopy --redefine-syms=tests/model/seam.syms $@
+$(MODEL)/layout_tables.o: $(GEN)
+	@mkdir -p $(@D)
+	$(Q)gcc $(MODEL_FLAGS) -O1 -c -o $@ $<
+$(MODEL_TEST_OBJ): $(MODEL)/%.o: tests/model/%.c | $(BUILD)/gen/.stamp
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)gcc $(MODEL_FLAGS) -O1 -fsanitize=thread -include tests/model/relax.h -c -o $@ $<
+	$(Q)objcopy --redefine-syms=tests/model/seam.syms $@
+$(MODEL_CORE_OBJ): $(MODEL)/%.o: tests/model/%.c | $(BUILD)/gen/.stamp
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)gcc $(MODEL_FLAGS) -O2 -c -o $@ $<
+$(MODEL)/model: $(MODEL_CORE_OBJ) $(MODEL_TEST_OBJ) $(MODEL_LIB_OBJ)
+	$(call say,LD,$@)
+	$(Q)gcc -o $@ $^
+-include $(MODEL_LIB_OBJ:.o=.d) $(MODEL_CORE_OBJ:.o=.d) $(MODEL_TEST_OBJ:.o=.d)

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The semaphore: exclusion, fairness of wakes, cancelling, and every place to die in. */
+#include "help.h"
+#include "obj/sem_word.h"
+
+static struct weir_sem *sem[BODIES_MAX];
+static int *inside; /* plain: only who holds the permit may touch it */
+static int taken[BODIES_MAX];
+
+static const struct weir__semv *view(void)
+{
+	return (const struct weir__semv *)sem[0]; /* its only member */
+}
+
+static void make(int count, uint32_t permits)
+{
+	inside = world_shared("inside", sizeof(*inside));
+	world_private(taken, sizeof(taken));
+	memset(taken, 0, sizeof(taken));
+	world_make(count);
+	for (int i = 0; i < count; i++) {
+		world_as(i);
+		EXPECT(weir_sem_open(world_seg(i), "s", &WEIR_OPTS(sem, .permits = permits),
+				     &sem[i]) == 0);
+	}
+}
+
+static void always(void)
+{
+	uint64_t word = *(volatile uint64_t *)(uintptr_t)&view()->shm->word;
+	uint32_t cap = *(volatile uint32_t *)(uintptr_t)&view()->shm->cap;
+
+	EXPECT(weir_sem_word_used(word) <= cap);
+}
+
+/* Nobody holds anything any more, and nobody is thought to wait. */
+static void check_empty(int who)
+{
+	struct weir_sem_stat stat;
+	int64_t diff = 0;
+
+	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
+	EXPECT(weir_sem_check(sem[who], &diff) == 0);
+	EXPECT(weir_sem_stat(sem[who], &stat) == 0);
+	EXPECT(stat.used == 0);
+	EXPECT(stat.waiters == 0);
+	EXPECT(weir_sem_try_acquire(sem[who], stat.permits) == 0);
+}
+
+static void acquire(int self, uint32_t weight)
+{
+	struct weir_wait wait;
+	int r = weir_sem_start(sem[self], weight);
+
+	while (r == -EINPROGRESS) { /* Ends: with the grant. */
+		r = weir_sem_poll(sem[self], &wait);
+		if (r == -EINPROGRESS)
+			sleep_at(&wait);
+	}
+	EXPECT(r == 0);
+	taken[self]++;
+}
+
+static void enter(int self)
+{
+	*inside += 1;
+	EXPECT(weir_sem_release(sem[self], 1) == 0);
+}
+
+/* --- trying ----------------------------------------------------------------------------------- */
+
+static void setup_two(void)
+{
+	make(2, 1);
+}
+
+static void try_twice(int self)
+{
+	for (int i = 0; i < 2; i++) {
+		int r = weir_sem_try_acquire(sem[self], 1);
+
+		EXPECT(r == 0 || r == -EAGAIN);
+		if (r == 0) {
+			taken[self]++;
+			enter(self);
+		}
+	}
+}
+
+static void check_two(void)
+{
+	EXPECT(*inside == taken[0] + taken[1]);
+	EXPECT(*inside >= 1);
+	check_empty(0);
+}
+
+const struct model sem_try = {.name = "sem-try",
+			      .what = "2 x 2 tries for one permit: exclusion, nothing lost",
+			      .body = {try_twice, try_twice},
+			      .peers = 2,
+			      .setup = setup_two,
+			      .always = always,
+			      .check = check_two,
+			      .quick = true};
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+static void wait_once(int self)
+{
+	acquire(self, 1);
+	enter(self);
+}
+
+static void check_waited(void)
+{
+	EXPECT(*inside == 2);
+	check_empty(0);
+}
+
+const struct model sem_wait = {.name = "sem-wait",
+			       .what = "2 wait for one permit: no wake is lost",
+			       .body = {wait_once, wait_once},
+			       .peers = 2,
+			       .setup = setup_two,
+			       .always = always,
+			       .check = check_waited,
+			       .quick = true};
+
+static void setup_three(void)
+{
+	make(3, 1);
+}
+
+static void check_three(void)
+{
+	EXPECT(*inside == 3);
+	check_empty(0);
+}
+
+const struct model sem_wait3 = {.name = "sem-wait3",
+				.what = "3 wait for one permit",
+				.body = {wait_once, wait_once, wait_once},
+				.peers = 3,
+				.setup = setup_three,
+				.always = always,
+				.check = check_three,
+				.preempt = 2};
+
+/* --- weights ---------------------------------------------------------------------------------- */
+
+static void setup_weights(void)
+{
+	make(2, 3);
+}
+
+static void wait_two(int self)
+{
+	acquire(self, 2);
+	enter(self);
+	EXPECT(weir_sem_release(sem[self], 1) == 0);
+}
+
+static void wait_three(int self)
+{
+	acquire(self, 3);
+	enter(self);
+	EXPECT(weir_sem_release(sem[self], 2) == 0);
+}
+
+const struct model sem_weights = {.name = "sem-weights",
+				  .what = "2 and 3 of three permits, given back in parts",
+				  .body = {wait_two, wait_three},
+				  .peers = 2,
+				  .setup = setup_weights,
+				  .always = always,
+				  .check = check_waited};
+
+/* --- cancelling ------------------------------------------------------------------------------- */
+
+static void setup_held(void)
+{
+	make(3, 1);
+	world_as(0);
+	EXPECT(weir_sem_try_acquire(sem[0], 1) == 0);
+}
+
+static void give_back(int self)
+{
+	*inside += 1;
+	EXPECT(weir_sem_release(sem[self], 1) == 0);
+}
+
+static void want_and_leave(int self)
+{
+	int r = weir_sem_start(sem[self], 1);
+
+	if (r == -EINPROGRESS)
+		r = weir_sem_stop(sem[self]);
+	EXPECT(r == 0 || r == -ECANCELED);
+	if (r == 0) {
+		taken[self]++;
+		enter(self);
+	}
+}
+
+static void check_cancel(void)
+{
+	EXPECT(*inside == 1 + taken[1] + taken[2]);
+	check_empty(0);
+}
+
+const struct model sem_cancel = {.name = "sem-cancel",
+				 .what = "a waiter leaves while the holder gives back",
+				 .body = {give_back, want_and_leave},
+				 .peers = 2,
+				 .setup = setup_held,
+				 .always = always,
+				 .check = check_cancel,
+				 .quick = true};
+
+static void check_cancel_wait(void)
+{
+	EXPECT(*inside == 2 + taken[1]);
+	EXPECT(taken[2] == 1);
+	check_empty(0);
+}
+
+const struct model sem_cancel3 = {.name = "sem-cancel3",
+				  .what = "a waiter leaves in front of another one",
+				  .body = {give_back, want_and_leave, wait_once},
+				  .peers = 3,
+				  .setup = setup_held,
+				  .always = always,
+				  .check = check_cancel_wait,
+				  .preempt = 2};
+
+/* --- resizing --------------------------------------------------------------------------------- */
+
+static void grow(int self)
+{
+	EXPECT(weir_sem_resize(sem[self], 2) == 0);
+}
+
+static void check_resize(void)
+{
+	EXPECT(taken[1] == 1);
+	world_as(0);
+	EXPECT(weir_sem_release(sem[0], 1) == 0);
+	check_empty(0);
+}
+
+static void take_and_give(int self)
+{
+	acquire(self, 1);
+	EXPECT(weir_sem_release(sem[self], 1) == 0);
+}
+
+const struct model sem_resize = {.name = "sem-resize",
+				 .what = "one permit more lets the waiter in",
+				 .body = {grow, take_and_give},
+				 .peers = 2,
+				 .setup = setup_held,
+				 .check = check_resize,
+				 .quick = true};
+
+/* --- dying ------------------------------------------------------------------------------------ */
+
+extern const struct model sem_kill;
+extern const struct model sem_kill_waiter;
+
+static void setup_kill(void)
+{
+	make(4, 1);
+}
+
+static void check_kill(void)
+{
+	check_empty(survivor(&sem_kill));
+	if (model_dead(0))
+		EXPECT(taken[1] == 1);
+}
+
+const struct model sem_kill = {.name = "sem-kill",
+			       .what = "two take and wait; one dies anywhere; so does who recovers",
+			       .body = {wait_once, wait_once, recover, recover},
+			       .peers = 2,
+			       .setup = setup_kill,
+			       .always = always,
+			       .check = check_kill,
+			       .killable = 1 | 4,
+			       .patient = true,
+			       .quick = true};
+
+static void setup_kill_held(void)
+{
+	make(4, 1);
+	world_as(0);
+	EXPECT(weir_sem_try_acquire(sem[0], 1) == 0);
+}
+
+static void check_kill_waiter(void)
+{
+	check_empty(survivor(&sem_kill_waiter));
+}
+
+const struct model sem_kill_waiter = {.name = "sem-kill-waiter",
+				      .what = "a waiter that may leave dies beside a release",
+				      .body = {give_back, want_and_leave, recover, recover},
+				      .peers = 2,
+				      .setup = setup_kill_held,
+				      .always = always,
+				      .check = check_kill_waiter,
+				      .killable = 1 | 2 | 4,
+				      .patient = true};
