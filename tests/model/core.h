@@ -71,14 +71,15 @@ struct op {
 	uint8_t size;
 	uint8_t words; /* of a futex wait */
 	bool ok;
+	bool late; /* a compare-and-swap that would have won before a later store */
 	uint32_t cell;
 	uint64_t value;
 	uint64_t expected;
 	uint64_t result;
 	uint64_t deadline;
 	int victim;
-	uint32_t word[WORDS_MAX];
-	uint32_t word_value[WORDS_MAX];
+	uint32_t *word;
+	uint32_t *word_value;
 	const void *caller;
 };
 
@@ -168,6 +169,9 @@ CORE void memory_touch(const volatile void *p, size_t bytes); /* to be put back 
 CORE void memory_plain(const volatile void *p, size_t bytes, bool write);
 /* Labels of the stores that `op` of the running view may read, newest first; returns how many. */
 CORE int memory_labels(int thread, const struct op *op, uint16_t *ret_labels);
+CORE bool sc_load(int order);
+CORE uint64_t memory_hash(void);
+CORE uint64_t privates_hash(void);
 CORE const struct store *memory_perform(int thread, struct op *op, uint16_t label);
 CORE uint64_t raw_read(uint32_t at, unsigned size);
 CORE void quiet_set(uint32_t at, size_t bytes, bool on);
@@ -252,7 +256,8 @@ struct tally {
 	uint64_t executions;
 	uint64_t blocked; /* cut short: nothing new behind them */
 	uint64_t kills;	  /* places */
-	uint64_t cut;	  /* loads with more choices than LABELS_MAX, or too long */
+	uint64_t states;
+	uint64_t cut; /* loads with more choices than LABELS_MAX, or too long */
 };
 
 struct limits {
@@ -262,6 +267,10 @@ struct limits {
 	uint64_t seed;
 	int preempt; /* -1: none */
 	int depth;   /* of PCT */
+	bool states; /* count the final states */
+	/* Acquire loads are as strong as processors make them (x86 loads, ARMv8 LDAR): not
+	 * overtaking an earlier seq_cst store.  C11 does not promise that. */
+	bool rcsc;
 };
 
 CORE extern struct frame frames[DEPTH_MAX];
@@ -295,7 +304,7 @@ CORE extern struct choice {
 CORE extern int choice_count; /* made in this execution */
 CORE bool model_begin(const struct model *m);
 CORE bool search_quietly(const struct model *m); /* without plans and without words */
-CORE bool explore_model(const struct model *m);
+CORE bool explore_model(const struct model *m, const char *wanted);
 CORE int litmus_run(int *ret_passed);
 CORE double seconds_now(void);
 CORE int replay_parse(const char *text);
@@ -308,6 +317,7 @@ CORE const char *outcomes_text(void);
 CORE void name_of(uint32_t at, char *ret, size_t bytes);
 CORE bool race_declared(uint32_t at);
 CORE void trace_event(int thread, const struct op *op, uint16_t label, uint64_t before);
+CORE extern int trace_last;
 CORE void trace_note(const char *text);
 
 #endif

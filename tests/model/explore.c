@@ -271,7 +271,7 @@ int pick(uint16_t *ret_label)
 	}
 }
 
-/* "1@5,3@2/0,0,1.2,..." : deaths, then thread and label of each choice. */
+/* "1@5+3@2/0x2,1.2,..." : deaths, then thread and label of each choice, and how often. */
 int replay_parse(const char *text)
 {
 	int used = 0;
@@ -294,6 +294,12 @@ int replay_parse(const char *text)
 		c->label = 0;
 		if (*text == '.')
 			c->label = (uint16_t)strtoul(text + 1, (char **)&text, 10);
+		if (*text == 'x') {
+			unsigned long same = strtoul(text + 1, (char **)&text, 10);
+
+			for (; same > 1 && given_count < DEPTH_MAX - 1; same--, c++)
+				given[++given_count] = *c;
+		}
 		if (*text && *text++ != ',')
 			return -1;
 	}
@@ -302,14 +308,22 @@ int replay_parse(const char *text)
 
 void replay_print(void)
 {
-	printf("  replay: --model %s --replay ", model->name);
+	printf("  replay: --model %s %s--replay ", model->name, limits.rcsc ? "--rcsc " : "");
 	for (int i = 0; i < 2 && plan.victim[i] >= 0; i++)
 		printf("%s%d@%d", i ? "+" : "", plan.victim[i], plan.at[i]);
 	printf("/");
 	for (int i = 0; i < choice_count; i++) {
+		int same = 1;
+
+		while (i + same < choice_count && choices[i + same].thread == choices[i].thread &&
+		       choices[i + same].label == choices[i].label)
+			same++;
 		printf("%s%d", i ? "," : "", choices[i].thread);
 		if (choices[i].label)
 			printf(".%d", choices[i].label);
+		if (same > 1)
+			printf("x%d", same);
+		i += same - 1;
 	}
 	printf("\n");
 }
@@ -324,6 +338,7 @@ static void show_failure(void)
 	memcpy(first, failure, sizeof(first));
 	memcpy(given, choices, sizeof(given));
 	given_count = choice_count;
+	trace_last = given_count;
 	printf("  %s\n", failure);
 	limits.mode = MODE_REPLAY;
 	tracing = true;
@@ -437,10 +452,11 @@ bool search_quietly(const struct model *m)
 	return model_begin(m) && search(seconds_now() + limits.seconds, &all);
 }
 
-bool explore_model(const struct model *m)
+/* All of a model.  `wanted`: only whether it fails, with this text. */
+bool explore_model(const struct model *m, const char *wanted)
 {
 	struct progress p = {.until = seconds_now() + limits.seconds, .all = true};
-	struct tally before = tally;
+	struct tally before;
 	double began = seconds_now();
 	uint64_t done;
 	bool all;
@@ -453,18 +469,26 @@ bool explore_model(const struct model *m)
 		printf("FAIL %s: %s\n", m->name, failure);
 		return false;
 	}
+	tally.states = 0;
+	before = tally;
 	ok = search(m->killable ? began + limits.seconds * 0.4 : p.until, &all);
 	p.all &= all;
 	if (ok && m->killable)
 		ok = search_kills(&p);
+	if (!ok && wanted)
+		return strstr(failure, wanted) != NULL;
 	if (!ok)
 		show_failure();
 	done = tally.executions - before.executions;
+	if (wanted)
+		return false;
 	printf("%-4s %-22s %10llu executions %9llu cut short %5llu kills %6.2f s  %s%s\n",
 	       ok ? "ok" : "FAIL", m->name, (unsigned long long)done,
 	       (unsigned long long)(tally.blocked - before.blocked),
 	       (unsigned long long)(tally.kills - before.kills), seconds_now() - began,
 	       p.all ? "all" : "bounded", tally.cut > before.cut ? ", loads cut" : "");
+	if (limits.states)
+		printf("     %llu final states\n", (unsigned long long)tally.states);
 	if (ok && *outcomes_text())
 		printf("     %s\n", outcomes_text());
 	return ok;

@@ -14,7 +14,9 @@
 #define R(var, order)	       atomic_load_explicit(&m->var, order)
 #define ADD(var, value, order) atomic_fetch_add_explicit(&m->var, (value), order)
 #define SWAP(var, v, order)    atomic_exchange_explicit(&m->var, (v), order)
-#define F(order)	       atomic_thread_fence(order)
+#define CAS(var, expected, v) \
+	atomic_compare_exchange_strong_explicit(&m->var, expected, (v), SC, ACQ)
+#define F(order) atomic_thread_fence(order)
 
 #define BODY(name, code)                                    \
 	static void name(struct litmus_mem *m, uint32_t *r) \
@@ -81,6 +83,8 @@ BODY(add1, r[1] = ADD(x, 1, RLX))
 BODY(add2, r[2] = ADD(x, 1, RLX))
 BODY(cas0, r[0] = 0; atomic_compare_exchange_strong(&m->x, &r[0], 1))
 BODY(cas1, r[1] = 0; atomic_compare_exchange_strong(&m->x, &r[1], 2))
+BODY(casw0, r[0] = 0; CAS(x, &r[0], 1))
+BODY(casw1, r[1] = 0; (void)R(x, ACQ); CAS(x, &r[1], 2))
 BODY(r0_sc, W(x, 1, SC); W(y, 1, SC))
 BODY(r1_sc, W(y, 2, SC); r[0] = R(x, SC))
 BODY(r0_rlx, W(x, 1, RLX); W(y, 1, RLX))
@@ -136,6 +140,7 @@ const struct litmus litmus_tests[] = {
 	{"RMW", 2, 2, "x", {add0, add1}, "012 102", NULL, NULL},
 	{"RMW3", 3, 3, "x", {add0, add1, add2}, "0123 0213 1023 1203 2013 2103", NULL, NULL},
 	{"CAS", 2, 2, "x", {cas0, cas1}, "011 202", NULL, NULL},
+	{"CAS+acq", 2, 2, "x", {casw0, casw1}, "011 202", NULL, NULL},
 };
 const int litmus_count = sizeof(litmus_tests) / sizeof(litmus_tests[0]);
 /* clang-format on */

@@ -11,6 +11,7 @@ static const char usage[] =
 	"usage: model [--list] [--litmus] [--quick] [--model NAME]... [--budget SECONDS]\n"
 	"             [--executions N] [--random N | --pct N | --naive] [--seed N] [--depth N]\n"
 	"             [--preempt N] [--no-kills] [--expect-failure] [--replay CHOICES]\n"
+	"             [--rcsc] [--states]\n"
 	"Without --model and --litmus: everything.  --budget is per model, 0: no limit.\n"
 	"--random and --pct N: N random walks per model and place of death instead of all "
 	"orders.\n";
@@ -53,6 +54,21 @@ static bool replay_one(const struct model *m)
 	return ok;
 }
 
+/* What is known to be too weak for C11 must be found; the rest is looked at without it. */
+static bool weak_one(const struct model *m)
+{
+	bool found = explore_model(m, m->weak);
+
+	printf("%-4s %-22s with the weakest acquire loads: %s\n", found ? "ok" : "FAIL", m->name,
+	       found ? m->weak : "no longer fails, drop .weak");
+	passed += found;
+	bad += !found;
+	limits.rcsc = true;
+	found = explore_model(m, NULL);
+	limits.rcsc = false;
+	return found;
+}
+
 static void run_models(void)
 {
 	for (int i = 0; models_all[i]; i++) {
@@ -64,8 +80,12 @@ static void run_models(void)
 		limits.preempt = preempt > -2 ? preempt : m.preempt ? m.preempt : -1;
 		if (no_kills)
 			m.killable = 0;
-		ok = replay ? replay_one(&m) : explore_model(&m);
-		ok ^= expect_failure;
+		if (replay)
+			ok = replay_one(&m);
+		else if (m.weak && !limits.rcsc && !expect_failure)
+			ok = weak_one(&m);
+		else
+			ok = explore_model(&m, NULL) != expect_failure;
 		passed += ok;
 		bad += !ok;
 	}
@@ -88,7 +108,8 @@ static int parse(int argc, char **argv)
 		{"naive", 0, NULL, 'n'},    {"seed", 1, NULL, 's'},
 		{"depth", 1, NULL, 'd'},    {"preempt", 1, NULL, 'P'},
 		{"no-kills", 0, NULL, 'k'}, {"expect-failure", 0, NULL, 'x'},
-		{"replay", 1, NULL, 'R'},   {NULL, 0, NULL, 0}};
+		{"replay", 1, NULL, 'R'},   {"rcsc", 0, NULL, 'c'},
+		{"states", 0, NULL, 'S'},   {NULL, 0, NULL, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -136,6 +157,12 @@ static int parse(int argc, char **argv)
 			break;
 		case 'x':
 			expect_failure = true;
+			break;
+		case 'c':
+			limits.rcsc = true;
+			break;
+		case 'S':
+			limits.states = true;
 			break;
 		case 'R':
 			replay = optarg;

@@ -282,6 +282,12 @@ static int16_t floor_of(const struct cell *c, int thread, bool sc)
 	return least;
 }
 
+/* Is a load of this order in the order of all seq_cst operations?  See limits.rcsc. */
+bool sc_load(int order)
+{
+	return order == __ATOMIC_SEQ_CST || (limits.rcsc && order == __ATOMIC_ACQUIRE);
+}
+
 static bool only_newest(const struct op *op)
 {
 	return op->kind != OP_LOAD && op->kind != OP_CAS;
@@ -298,8 +304,7 @@ int memory_labels(int thread, const struct op *op, uint16_t *ret_labels)
 		return 1;
 	}
 	c = memory_cell(op->cell, op->size);
-	least = floor_of(c, thread,
-			 (op->kind == OP_LOAD ? op->order : op->order_failed) == __ATOMIC_SEQ_CST);
+	least = floor_of(c, thread, sc_load(op->kind == OP_LOAD ? op->order : op->order_failed));
 	for (const struct store *s = c->last; s && s->index >= least; s = s->prev) {
 		/* A compare-and-swap that would succeed reads the newest. */
 		if (op->kind == OP_CAS && s != c->last && s->value == op->expected)
@@ -411,9 +416,22 @@ static uint64_t modified(const struct op *op, uint64_t old)
 	}
 }
 
+/* Has a store hidden the value that was expected?  Then the other order matters. */
+static bool could_win(int thread, const struct op *op, const struct cell *c)
+{
+	int16_t least = floor_of(c, thread, sc_load(op->order_failed));
+
+	for (const struct store *s = c->last; s && s->index >= least; s = s->prev) {
+		if (s->value == op->expected)
+			return true;
+	}
+	return false;
+}
+
 static void compare_and_swap(int thread, struct op *op, struct cell *c, const struct store *s)
 {
 	op->ok = s == c->last && s->value == op->expected;
+	op->late = !op->ok && could_win(thread, op, c);
 	read_store(thread, c, s, op->ok ? op->order : op->order_failed);
 	op->result = s->value;
 	if (op->ok)
@@ -451,8 +469,35 @@ const struct store *memory_perform(int thread, struct op *op, uint16_t label)
 		op->result = read_store(thread, c, s, op->order)->value;
 		write_store(thread, c, modified(op, op->result) & mask, op->order, true);
 		return s;
-	default: /* wait, probe, await: the kernel's own look */
+	default: /* wait, probe: the kernel's own look, on behalf of the thread */
 		op->result = read_store(thread, c, s, op->order)->value;
+		for (int i = 1; i < op->words; i++) {
+			c = memory_cell(op->word[i], 4);
+			read_store(thread, c, c->last, op->order);
+		}
 		return s;
 	}
+}
+
+/* --- final states ---------------------------------------------------------------------------- */
+
+static uint64_t mix(uint64_t h)
+{
+	h ^= h >> 31;
+	h *= 0x9e3779b97f4a7c15u;
+	return h ^ h >> 29;
+}
+
+/* What the execution has changed, as one number; without what is quiet. */
+uint64_t memory_hash(void)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i < dirty_count; i++) {
+		uint64_t value = raw_read(dirty[i], 4);
+
+		if (!quiet[dirty[i]] && memcmp(arena + dirty[i] * 4, pristine + dirty[i] * 4, 4))
+			sum += mix((uint64_t)dirty[i] << 32 | value);
+	}
+	return sum;
 }

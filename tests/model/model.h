@@ -41,6 +41,9 @@ struct model {
 	bool patient;
 	/* Default bound on preemptions in one execution; 0: none, exhaustive. */
 	int preempt;
+	/* NULL, or what is known to go wrong if acquire loads are as weak as C11 allows: must be
+	 * found.  Then the model is run again with loads as processors make them, see README.md. */
+	const char *weak;
 	/* Also run by `make model-check`. */
 	bool quick;
 };

@@ -26,8 +26,8 @@ $(MODEL_TEST_OBJ): $(MODEL)/%.o: tests/model/%.c | $(BUILD)/gen/.stamp
 $(MODEL_CORE_OBJ): $(MODEL)/%.o: tests/model/%.c | $(BUILD)/gen/.stamp
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)gcc $(MODEL_FLAGS) -O2 -c -o $@ $<
+	$(Q)gcc $(MODEL_FLAGS) -O2 -flto -c -o $@ $<
 $(MODEL)/model: $(MODEL_CORE_OBJ) $(MODEL_TEST_OBJ) $(MODEL_LIB_OBJ)
 	$(call say,LD,$@)
-	$(Q)gcc -o $@ $^
+	$(Q)gcc -O2 -flto -flto-partition=none -o $@ $^
 -include $(MODEL_LIB_OBJ:.o=.d) $(MODEL_CORE_OBJ:.o=.d) $(MODEL_TEST_OBJ:.o=.d)

@@ -6,7 +6,8 @@
  * A transition is a thread with a label: for a load, which store it returns.  A load that returned
  * store s commutes with every later store to the same word, for it may be done after it all the
  * same; so only "load, then a store it could have returned" is a race, and "store, then a load that
- * returned an older one" is none.  Where seq_cst takes that choice away both orders are tried.
+ * returned an older one" is none.  Where seq_cst takes that choice away both orders are tried, and
+ * where a compare-and-swap failed that would have won before a store: it can only win at the end.
  */
 #include <string.h>
 
@@ -135,7 +136,7 @@ static unsigned touch_of(const struct op *op, uint16_t label)
 
 	switch (op->kind) {
 	case OP_LOAD:
-		return T_READ | sc;
+		return T_READ | (sc_load(op->order) ? T_SC : 0u);
 	case OP_STORE:
 	case OP_RMW:
 	case OP_DIE:
@@ -143,7 +144,8 @@ static unsigned touch_of(const struct op *op, uint16_t label)
 	case OP_CAS:
 		if (op->ok)
 			return T_WRITE | sc;
-		return T_READ | (op->order_failed == __ATOMIC_SEQ_CST ? T_SC : 0u);
+		return T_READ | (op->late ? T_LATEST : 0u) |
+		       (sc_load(op->order_failed) ? T_SC : 0u);
 	case OP_FENCE:
 		return sc ? T_FENCE : 0;
 	case OP_WAIT:

@@ -366,9 +366,28 @@ static void thread_begin(int i)
 	resume(i);
 }
 
+static void count_state(void)
+{
+	static uint64_t known[1 << 20];
+	uint64_t h = (memory_hash() ^ privates_hash()) | 1;
+	uint64_t at = h >> 8 & ((1 << 20) - 1);
+
+	if (tally.states == 0)
+		memset(known, 0, sizeof(known));
+	while (known[at] && known[at] != h) /* Ends: it is never filled. */
+		at = (at + 1) & ((1 << 20) - 1);
+	if (known[at] == 0 && tally.states < 900000) {
+		known[at] = h;
+		tally.states++;
+	}
+}
+
 static void finish(void)
 {
 	uint64_t time = 0;
+
+	if (limits.states)
+		count_state();
 
 	for (int i = 0; i < thread_count; i++)
 		time = threads[i].view.time > time ? threads[i].view.time : time;

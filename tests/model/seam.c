@@ -245,6 +245,17 @@ void kernel_reset(void)
 		threads[i].view.time = kernel.process[i].time;
 }
 
+uint64_t privates_hash(void)
+{
+	uint64_t h = 14695981039346656037u;
+
+	for (int i = 0; i < private_count; i++) {
+		for (size_t k = 0; k < privates[i].bytes; k++)
+			h = (h ^ privates[i].at[k]) * 1099511628211u;
+	}
+	return h;
+}
+
 /* --- memory and threads -------------------------------------------------------------------- */
 
 void *model_malloc(size_t bytes);
@@ -379,7 +390,13 @@ void model_pass(uint64_t ns)
 
 int weir__futex_wait(const struct weir__sleep *sleeps, uint32_t count, uint64_t deadline_ns)
 {
-	struct op op = {.kind = OP_WAIT, .deadline = deadline_ns, .order = __ATOMIC_RELAXED};
+	uint32_t word[WORDS_MAX];
+	uint32_t value[WORDS_MAX];
+	struct op op = {.kind = OP_WAIT,
+			.deadline = deadline_ns,
+			.order = __ATOMIC_RELAXED,
+			.word = word,
+			.word_value = value};
 
 	op.caller = __builtin_return_address(0);
 	if (!modelled())

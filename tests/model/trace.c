@@ -9,6 +9,8 @@
 
 #define OUTCOMES 64
 
+int trace_last; /* of the execution that is traced */
+
 const char *shared_name(uint32_t at, uint32_t *ret_off);
 
 /* --- names ---------------------------------------------------------------------------------- */
@@ -195,6 +197,11 @@ void trace_event(int thread, const struct op *op, uint16_t label, uint64_t befor
 	char what[120];
 	char name[80] = "";
 
+	if (trace_last > 400 && depth > 30 && depth < trace_last - 120) {
+		if (depth == 31)
+			printf("  ...\n");
+		return;
+	}
 	if (op->size || op->kind == OP_WAKE)
 		name_of(op->cell, name, sizeof(name));
 	what_happened(op, label, before, what, sizeof(what));

@@ -144,7 +144,7 @@ const struct model sem_wait3 = {.name = "sem-wait3",
 				.setup = setup_three,
 				.always = always,
 				.check = check_three,
-				.preempt = 2};
+				.weak = "nobody can run"};
 
 /* --- weights ---------------------------------------------------------------------------------- */
 
@@ -232,7 +232,7 @@ const struct model sem_cancel3 = {.name = "sem-cancel3",
 				  .setup = setup_held,
 				  .always = always,
 				  .check = check_cancel_wait,
-				  .preempt = 2};
+				  .weak = "nobody can run"};
 
 /* --- resizing --------------------------------------------------------------------------------- */
 
@@ -261,7 +261,8 @@ const struct model sem_resize = {.name = "sem-resize",
 				 .peers = 2,
 				 .setup = setup_held,
 				 .check = check_resize,
-				 .quick = true};
+				 .quick = true,
+				 .weak = "nobody can run"};
 
 /* --- dying ------------------------------------------------------------------------------------ */
 

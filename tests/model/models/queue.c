@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The queue: every message once, each sender's in its order, whoever dies. */
+#include "help.h"
+#include "obj/queue_word.h"
+
+#define SENT_MAX 4
+
+static struct weir_queue *queue[BODIES_MAX];
+static struct {
+	uint64_t sent[BODIES_MAX];  /* messages that went in for certain */
+	uint64_t maybe[BODIES_MAX]; /* the last one that was tried */
+	uint64_t got[BODIES_MAX][SENT_MAX * 2];
+	int count[BODIES_MAX];
+	uint64_t holds[BODIES_MAX]; /* taken and not yet done */
+} books;
+
+static void make(int count)
+{
+	world_private(&books, sizeof(books.sent) + sizeof(books.maybe));
+	world_private(books.count, sizeof(books.count) + sizeof(books.holds));
+	memset(&books, 0, sizeof(books));
+	world_make(count);
+	for (int i = 0; i < count; i++) {
+		world_as(i);
+		EXPECT(weir_queue_open(world_seg(i), "q", &WEIR_OPTS(queue, .slots = 2, .bytes = 8),
+				       &queue[i]) == 0);
+	}
+	world_as(0);
+}
+
+/* --- what senders and receivers do ------------------------------------------------------------ */
+
+/* Message k of `self`. */
+static uint64_t message(int self, uint64_t k)
+{
+	return (uint64_t)(self + 1) * 1000 + k;
+}
+
+static int try_send(int self)
+{
+	uint64_t m = message(self, books.sent[self] + 1);
+	int r;
+
+	books.maybe[self] = books.sent[self] + 1;
+	r = weir_queue_try_send(queue[self], &m, sizeof(m));
+	if (r == 0)
+		books.sent[self]++;
+	else
+		books.maybe[self] = 0;
+	EXPECT(r == 0 || r == -EAGAIN || r == -ESHUTDOWN);
+	return r;
+}
+
+static void got(int self, uint64_t m)
+{
+	EXPECT(books.count[self] < SENT_MAX * 2);
+	books.got[self][books.count[self]++] = m;
+}
+
+static int try_recv(int self)
+{
+	uint32_t bytes = 0;
+	uint64_t m = 0;
+	int r = weir_queue_try_recv(queue[self], &m, sizeof(m), &bytes);
+
+	EXPECT(r == 0 || r == -EAGAIN || r == -ESHUTDOWN);
+	if (r == 0) {
+		EXPECT(bytes == sizeof(m));
+		got(self, m);
+	}
+	return r;
+}
+
+static void send(int self)
+{
+	struct weir_wait wait;
+
+	while (try_send(self) != 0) { /* Ends: somebody makes room. */
+		EXPECT(weir_queue_wait_send(queue[self], &wait) == 0);
+		if (try_send(self) == 0)
+			return;
+		sleep_at(&wait);
+	}
+}
+
+static void recv(int self)
+{
+	struct weir_wait wait;
+
+	while (try_recv(self) != 0) { /* Ends: somebody sends. */
+		EXPECT(weir_queue_wait_recv(queue[self], &wait) == 0);
+		if (try_recv(self) == 0)
+			return;
+		sleep_at(&wait);
+	}
+}
+
+/* --- the books -------------------------------------------------------------------------------- */
+
+/* Every message that went in came out once; one whose sender or receiver died may have. */
+static void balance(int who, bool receiver_died)
+{
+	int times[BODIES_MAX][SENT_MAX + 1] = {0};
+	uint64_t last[BODIES_MAX];
+
+	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
+	while (try_recv(who) == 0) { /* Ends: it gets emptier. */
+	}
+	for (int i = 0; i < BODIES_MAX; i++) {
+		memset(last, 0, sizeof(last));
+		for (int k = 0; k < books.count[i]; k++) {
+			uint64_t sender = books.got[i][k] / 1000 - 1;
+			uint64_t number = books.got[i][k] % 1000;
+
+			EXPECT(sender < BODIES_MAX && number >= 1 && number <= SENT_MAX);
+			EXPECT(number > last[sender]); /* each sender's order */
+			last[sender] = number;
+			times[sender][number]++;
+		}
+	}
+	for (int i = 0; i < BODIES_MAX; i++) {
+		for (uint64_t k = 1; k <= SENT_MAX; k++) {
+			bool open = k == books.maybe[i] && k > books.sent[i] && model_dead(i);
+
+			EXPECT(times[i][k] <= 1 || receiver_died);
+			if (k <= books.sent[i] && !receiver_died)
+				EXPECT(times[i][k] == 1);
+			if (k > books.sent[i] && !open)
+				EXPECT(times[i][k] == 0);
+		}
+	}
+	for (int k = 0; k < 2; k++) /* and the ring is whole */
+		EXPECT(weir_queue_try_send(queue[who], &times, 8) == 0);
+	EXPECT(weir_queue_try_send(queue[who], &times, 8) == -EAGAIN);
+}
+
+static void check_alive(void)
+{
+	world_as(0);
+	balance(0, false);
+}
+
+/* --- trying ----------------------------------------------------------------------------------- */
+
+static void setup_two(void)
+{
+	make(2);
+}
+
+static void send_three(int self)
+{
+	for (int i = 0; i < 3; i++)
+		try_send(self);
+}
+
+static void recv_two(int self)
+{
+	for (int i = 0; i < 2; i++)
+		try_recv(self);
+}
+
+const struct model queue_try = {.name = "queue-try",
+				.what = "3 tries to send into 2 slots, 2 tries to receive",
+				.body = {send_three, recv_two},
+				.peers = 2,
+				.setup = setup_two,
+				.check = check_alive,
+				.quick = true};
+
+static void send_two(int self)
+{
+	try_send(self);
+	try_send(self);
+}
+
+const struct model queue_senders = {.name = "queue-senders",
+				    .what = "2 senders, 2 tries each, into 2 slots",
+				    .body = {send_two, send_two},
+				    .peers = 2,
+				    .setup = setup_two,
+				    .check = check_alive,
+				    .quick = true};
+
+static void setup_full(void)
+{
+	make(2);
+	try_send(0);
+	try_send(0);
+}
+
+static void send_one(int self)
+{
+	try_send(self);
+}
+
+static void recv_one(int self)
+{
+	try_recv(self);
+}
+
+static void recv_send(int self)
+{
+	try_recv(self);
+	try_send(self);
+}
+
+const struct model queue_lap = {.name = "queue-lap",
+				.what = "2 receive from a full ring and send into the next lap",
+				.body = {recv_send, recv_send},
+				.peers = 2,
+				.setup = setup_full,
+				.check = check_alive,
+				.quick = true};
+
+/* --- waiting ---------------------------------------------------------------------------------- */
+
+static void send_waiting(int self)
+{
+	for (int i = 0; i < 3; i++)
+		send(self);
+}
+
+static void recv_waiting(int self)
+{
+	for (int i = 0; i < 3; i++)
+		recv(self);
+}
+
+static void check_waited(void)
+{
+	EXPECT(books.sent[0] == 3 && books.count[1] == 3);
+	check_alive();
+}
+
+const struct model queue_wait = {.name = "queue-wait",
+				 .what = "3 messages through 2 slots, both sides wait",
+				 .body = {send_waiting, recv_waiting},
+				 .peers = 2,
+				 .setup = setup_two,
+				 .check = check_waited,
+				 .weak = "nobody can run"};
+
+static void wait_for_one(int self)
+{
+	recv(self);
+}
+
+static void check_one_wait(void)
+{
+	EXPECT(books.sent[0] == 1 && books.count[1] == 1);
+	check_alive();
+}
+
+const struct model queue_wait1 = {.name = "queue-wait1",
+				  .what = "one message, the receiver waits",
+				  .body = {send_one, wait_for_one},
+				  .peers = 2,
+				  .setup = setup_two,
+				  .check = check_one_wait,
+				  .quick = true,
+				  .weak = "nobody can run"};
+
+/* --- three and four --------------------------------------------------------------------------- */
+
+static void setup_three(void)
+{
+	make(3);
+}
+
+const struct model queue_2p1c = {.name = "queue-2p1c",
+				 .what = "2 senders, 1 receiver",
+				 .body = {send_one, send_two, recv_two},
+				 .peers = 3,
+				 .setup = setup_three,
+				 .check = check_alive};
+
+static void setup_four(void)
+{
+	make(4);
+}
+
+const struct model queue_2p2c = {.name = "queue-2p2c",
+				 .what = "2 senders, 2 receivers",
+				 .body = {send_two, send_one, recv_one, recv_two},
+				 .peers = 4,
+				 .setup = setup_four,
+				 .check = check_alive};
+
+/* --- loans ------------------------------------------------------------------------------------ */
+
+static void take_put_back(int self)
+{
+	struct weir_msg msg;
+
+	if (weir_queue_try_take(queue[self], &msg) == 0)
+		EXPECT(weir_queue_put_back(queue[self], &msg) == 0);
+}
+
+static void loan_abort(int self)
+{
+	struct weir_msg msg;
+
+	if (weir_queue_try_loan(queue[self], &msg) == 0)
+		EXPECT(weir_queue_abort(queue[self], &msg) == 0);
+}
+
+/* A message that was put back may have been overtaken: only the count is checked. */
+static void check_count(void)
+{
+	world_as(0);
+	while (try_recv(0) == 0) { /* Ends: it gets emptier. */
+	}
+	EXPECT((uint64_t)(books.count[0] + books.count[1]) == books.sent[0] + books.sent[1]);
+}
+
+const struct model queue_put_back = {.name = "queue-put-back",
+				     .what = "one puts a message back while the other receives",
+				     .body = {recv_two, take_put_back},
+				     .peers = 2,
+				     .setup = setup_full,
+				     .check = check_count,
+				     .quick = true};
+
+const struct model queue_abort = {.name = "queue-abort",
+				  .what = "a loan is given up between two sends",
+				  .body = {send_two, loan_abort},
+				  .peers = 2,
+				  .setup = setup_two,
+				  .check = check_count,
+				  .quick = true};
+
+/* --- closing ---------------------------------------------------------------------------------- */
+
+static bool said_drained;
+
+static void shut(int self)
+{
+	EXPECT(weir_queue_shutdown(queue[self]) == 0);
+	for (int i = 0; i < 2; i++)
+		said_drained |= try_recv(self) == -ESHUTDOWN;
+}
+
+static void setup_shut(void)
+{
+	world_private(&said_drained, sizeof(said_drained));
+	said_drained = false;
+	make(2);
+}
+
+static void check_shut(void)
+{
+	world_as(0);
+	EXPECT(books.count[1] == 0);
+	if (said_drained)
+		EXPECT(try_recv(0) == -ESHUTDOWN); /* nothing came in after that */
+	while (try_recv(0) == 0) {		   /* Ends: it gets emptier. */
+	}
+	EXPECT((uint64_t)books.count[0] == books.sent[1]);
+}
+
+const struct model queue_shutdown = {.name = "queue-shutdown",
+				     .what = "closed under a sender: drained means drained",
+				     .body = {shut, send_two},
+				     .peers = 2,
+				     .setup = setup_shut,
+				     .check = check_shut,
+				     .quick = true};
+
+/* --- dying ------------------------------------------------------------------------------------ */
+
+extern const struct model queue_kill_sender;
+extern const struct model queue_kill_receiver;
+
+static void setup_kill(void)
+{
+	make(4);
+}
+
+static void check_kill_sender(void)
+{
+	balance(survivor(&queue_kill_sender), false);
+}
+
+const struct model queue_kill_sender = {
+	.name = "queue-kill-sender",
+	.what = "a sender dies anywhere; so does who recovers; another sends",
+	.body = {send_two, send_two, recover, recover},
+	.peers = 2,
+	.setup = setup_kill,
+	.check = check_kill_sender,
+	.killable = 1 | 4,
+	.quick = true};
+
+static void setup_kill_full(void)
+{
+	make(4);
+	try_send(0);
+	try_send(0);
+}
+
+/* What the dead one received is known only to it: once more than never is all that holds. */
+static void check_kill_receiver(void)
+{
+	int who = survivor(&queue_kill_receiver);
+	int all = 0;
+
+	balance(who, true);
+	for (int i = 0; i < BODIES_MAX; i++)
+		all += books.count[i];
+	EXPECT(all >= 2 && all <= 3);
+}
+
+const struct model queue_kill_receiver = {
+	.name = "queue-kill-receiver",
+	.what = "a receiver dies anywhere; so does who recovers; another receives",
+	.body = {recv_one, recv_one, recover, recover},
+	.peers = 2,
+	.setup = setup_kill_full,
+	.check = check_kill_receiver,
+	.killable = 1 | 4,
+	.quick = true};
