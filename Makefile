@@ -91,7 +91,7 @@ $(BUILD)/tools/%.o: tools/%.c $(BPF_SKEL) | $(BUILD)/gen/.stamp
 	$(Q)$(CC) $(CPPFLAGS) -I$(BUILD) $(BASE) -c -o $@ $<
 $(BUILD)/weir: $(TOOL_OBJ) $(BUILD)/libweir.a
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $^ -ljansson -lsmartcols -lbpf -lelf -lz -pthread
+	$(Q)$(CC) $(EXTRA) -o $@ $^ -ljansson -lsmartcols -lbpf -lelf -lz -pthread
 .SECONDEXPANSION:
 $(EXAMPLES): $(BUILD)/example-%: $$(wildcard examples/%/*.c examples/%/*.h) $(BUILD)/libweir-run.a $(BUILD)/libweir.a
 	$(call say,CC,$@)
