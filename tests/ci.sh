@@ -25,6 +25,20 @@ sanitized() {
 		[ "${PIPESTATUS[0]}" -eq 0 ] || return 1
 	done
 }
+commanded() {
+	local s out status
+	make --no-print-directory -j2 BUILD=build/asan OPT=-O1 \
+		EXTRA='-fsanitize=address,undefined -fno-sanitize-recover=undefined' \
+		build/asan/libweir.a build/asan/weir || return 1
+	for s in tests/cli/run.sh tests/cli/commands.bash; do
+		out=$(BUILD=build/asan ASAN_OPTIONS=detect_leaks=1 \
+			LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/cli/lsan.supp timeout 600 bash "$s" 2>&1)
+		status=$?
+		printf '%s\n' "$out" | grep -E -A20 '^FAIL' | head -60
+		printf '%s: %s\n' "$s" "$(printf '%s\n' "$out" | tail -1)"
+		[ "$status" -eq 0 ] || return 1
+	done
+}
 analysed() {
 	make --no-print-directory build/gen/.stamp || return 1
 	printf '%s\n' lib/*/*.c | xargs -P2 -n4 sh -c \
@@ -32,6 +46,7 @@ analysed() {
 }
 step "clang-tidy" analysed
 step "unit tests under ASan and UBSan" sanitized
+step "command line under ASan and UBSan" commanded
 if grep -q '^sweep:' tests/sweep/sweep.mk 2>/dev/null; then
 	step "sweep" env SWEEP_BUDGET=60 make --no-print-directory sweep
 fi

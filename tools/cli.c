@@ -199,6 +199,13 @@ static void choose(const struct command *command, struct argp_option *ret)
 	}
 }
 
+static char **arguments; /* used until the program ends */
+
+static void arguments_free(void)
+{
+	free(arguments);
+}
+
 void cli_parse(int argc, char **argv, int min, int max, struct cli *ret)
 {
 	struct argp_option options[OPTION_COUNT + 1] = {0};
@@ -209,7 +216,9 @@ void cli_parse(int argc, char **argv, int min, int max, struct cli *ret)
 	error_t r;
 
 	*ret = (struct cli){.command = command_find(space ? space + 1 : argv[0])};
-	ret->argv = calloc((size_t)argc + 1, sizeof(*ret->argv));
+	arguments = calloc((size_t)argc + 1, sizeof(*arguments));
+	ret->argv = arguments;
+	atexit(arguments_free);
 	if (!ret->command || !ret->argv)
 		exit(fail(ENOMEM, NULL, "cannot start"));
 	choose(ret->command, options);

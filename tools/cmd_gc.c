@@ -138,10 +138,10 @@ static int gc(const struct cli *cli, const struct snapshot *snaps, size_t count,
 
 int weir_cmd_gc(int argc, char **argv)
 {
-	json_t *array = json_array();
 	struct snapshot *snaps;
 	struct target target;
 	json_t *document;
+	json_t *array;
 	struct cli cli;
 	size_t count;
 	int status;
@@ -159,6 +159,7 @@ int weir_cmd_gc(int argc, char **argv)
 		if (status)
 			return status;
 	}
+	array = json_array();
 	for (size_t i = 0; i < count; i++)
 		plan(&snaps[i], array);
 	status = gc(&cli, snaps, count, array);

@@ -222,8 +222,10 @@ int weir_cmd_ls(int argc, char **argv)
 	}
 	/* PATH is for -o only: it makes the table too wide. */
 	table = table_new(&cli, columns, cli.columns ? COLUMNS : PATH);
-	if (!table)
+	if (!table) {
+		snapshot_drop_all(snaps, count);
 		return EXIT_USAGE;
+	}
 	for (size_t n = 0; n < count; n++) {
 		void *line = add_segment(table, &snaps[n]);
 

@@ -171,8 +171,10 @@ int weir_cmd_ps(int argc, char **argv)
 		return EXIT_DONE;
 	}
 	table = table_new(&cli, columns, COLUMNS);
-	if (!table)
+	if (!table) {
+		json_decref(array);
 		return EXIT_USAGE;
+	}
 	json_array_foreach(array, i, j) add_row(table, j);
 	if (json_array_size(array) == 0)
 		fputs("no processes are attached\n", stderr);

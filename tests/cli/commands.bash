@@ -308,7 +308,7 @@ case_ "what is in it still comes" 0 out:'^a$' out:'^b$' -- "$W" queue get small 
 case_ "closed and drained: 1" 1 err:'drained' -- "$W" queue get small
 
 # --- looking --------------------------------------------------------------------------------
-case_ "ls" 0 out:'^local +segment' out:'mail +limiter +EMPTY' out:'jobs +queue' -- "$W" ls
+case_ "ls" 0 out:'^local +segment' out:'mail +limiter' out:'bursty +limiter +EMPTY' out:'jobs +queue' -- "$W" ls
 case_ "ls of an object" 0 out:mail no:jobs -- "$W" ls local:mail
 case_ "ls -o" 0 out:'^NAME +TYPE$' -- "$W" ls -o NAME,TYPE
 case_ "ls -o of no column" 2 err:'no column' -- "$W" ls -o NAME,BOGUS

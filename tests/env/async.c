@@ -294,6 +294,39 @@ static void a_context_cancels_a_wait(void)
 	IS(waiters(), 0);
 }
 
+static void *limited_thread(void *arg)
+{
+	board->value[0] = (uint64_t)weir_limiter_wait(limiter, 1, arg);
+	return NULL;
+}
+
+/* Nothing wakes this one in between: the context's own word has to. */
+static void a_context_cancels_a_limit(void)
+{
+	struct weir_limiter_stat stat;
+	struct weir_ctx ctx;
+	uint64_t start;
+	pthread_t id;
+
+	seg_make(2);
+	IS(weir_limiter_open(seg, "slow",
+			     &WEIR_OPTS(limiter, .count = 1, .period_ns = 1500 * MS, .burst = 1),
+			     &limiter),
+	   0);
+	IS(weir_limiter_allow(limiter, 1, NULL), 0);
+	weir_ctx_init(&ctx, NULL, UINT64_MAX);
+	start = weir_now_ns();
+	IS(pthread_create(&id, NULL, limited_thread, &ctx), 0);
+	sleep_ms(100);
+	IS(weir_ctx_cancel(&ctx), 0);
+	IS(pthread_join(id, NULL), 0);
+	MUST(since_ms(start) < 1000);
+	IS((int64_t)board->value[0], -ECANCELED);
+	sleep_ms(1600 - since_ms(start)); /* Its token came back: it is there in time. */
+	IS(weir_limiter_stat(limiter, &stat), 0);
+	IS(stat.remaining, 1);
+}
+
 static void *holding_thread(void *arg)
 {
 	struct weir_msg msg;
@@ -431,6 +464,7 @@ const struct row async_rows[] = {
 	 a_wait_is_cancelled_at_any_instruction},
 	{"F14", "pthread_cancel during a wait", a_thread_is_cancelled_in_a_wait},
 	{"F14", "weir_ctx_cancel during a wait", a_context_cancels_a_wait},
+	{"F14", "weir_ctx_cancel while a limit is waited for", a_context_cancels_a_limit},
 	{"F14", "a cancelled thread gives everything back",
 	 a_cancelled_thread_gives_everything_back},
 	{"F19", "peers of one that stands still at random instructions",

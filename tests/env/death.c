@@ -254,6 +254,7 @@ static void a_zombie_is_dead(void)
 
 static void keep_descriptor(void)
 {
+	prctl(PR_SET_PDEATHSIG, 0); /* It outlives its parent: that is what it is for. */
 	board->flag[2] = getpid();
 	say(3, 1);
 	forever();
@@ -434,6 +435,13 @@ static void hold_one_and_fork_idle(void)
 	forever();
 }
 
+static void hold_one_and_fork_idle_raw(void)
+{
+	IS(weir_sem_acquire(sem, 1, NULL), 0);
+	raw_child(idle_child); /* Keeps the parent's own descriptor. */
+	forever();
+}
+
 /* The parent's death is seen, and the child is a participant of its own. */
 static void outlived_by_a_worker(void (*parent)(void))
 {
@@ -456,21 +464,27 @@ static void outlived_by_a_worker(void (*parent)(void))
 	kill(board->flag[2], SIGKILL);
 }
 
-static void a_forked_child_outlives_its_parent(void)
+static void outlived_by_an_idle_one(void (*parent)(void))
 {
 	pid_t pid;
 
-	seg_make(2);
-	outlived_by_a_worker(hold_one_and_fork);
-	outlived_by_a_worker(hold_one_and_fork_raw);
 	say(0, 0);
-	pid = child(hold_one_and_fork_idle);
+	pid = child(parent);
 	until_said(0, 2);
 	end(pid);
 	IS(recover().permits, 1);
 	IS(used(), 0);
 	kill(board->flag[2], SIGKILL);
-	note("one that works, one forked behind the library's back, an idle one");
+}
+
+static void a_forked_child_outlives_its_parent(void)
+{
+	seg_make(2);
+	outlived_by_a_worker(hold_one_and_fork);
+	outlived_by_a_worker(hold_one_and_fork_raw);
+	outlived_by_an_idle_one(hold_one_and_fork_idle);
+	outlived_by_an_idle_one(hold_one_and_fork_idle_raw);
+	note("working and idle, forked with and behind the library's back");
 }
 
 /* --- F9 ------------------------------------------------------------------------------------ */

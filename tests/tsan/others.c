@@ -338,7 +338,7 @@ static void join_thread(struct thread *t)
 
 static void threads_join_and_end(void)
 {
-	for (int i = 0; i < 100 * rounds; i++)
+	for (int i = 0; i < 50 * rounds; i++)
 		run_threads(6, join_thread);
 }
 
@@ -441,7 +441,7 @@ static void recoverers_at_once(void)
 	queue_make(8);
 	IS(weir_sem_open(seg, "sem", &WEIR_OPTS(sem, .permits = 3), &sem), 0);
 	IS(weir_breaker_open(seg, "breaker", &WEIR_OPTS(breaker), &breaker), 0);
-	for (int i = 0; i < 25 * rounds; i++) {
+	for (int i = 0; i < 15 * rounds; i++) {
 		pid_t pids[2];
 
 		for (int k = 0; k < 2; k++) { /* No other thread is there yet: fork is safe. */
@@ -483,21 +483,49 @@ const struct scenario others[] = {
 
 /* --- open: what is reported today ------------------------------------------------------------ */
 
-/* claim_thread() writes the thread number plainly, who waits reads it plainly for display. */
-static void tid_thread(struct thread *t)
+/*
+ * claim_thread() writes the thread number plainly, who waits reads that of the holder plainly, for
+ * display.  The holder ends and a new thread gets its slot: nothing orders that read before this
+ * write.  The pauses order them in time and are no synchronisation.
+ */
+static void *tid_holder(void *unused)
 {
-	if (t->index % 2)
-		usleep(300);
 	IS(weir_sem_acquire(sem, 1, NULL), 0);
-	usleep(200);
-	IS(weir_sem_release(sem, 1), 0);
+	usleep(60000);
+	return unused;
+}
+
+static void *tid_waiter(void *unused)
+{
+	struct weir_wait wait;
+
+	usleep(30000);
+	IS(weir_sem_start(sem, 1), -EINPROGRESS);
+	usleep(90000);
+	while (weir_sem_poll(sem, &wait) == -EINPROGRESS)
+		usleep(1000);
+	return unused;
+}
+
+static void *tid_newcomer(void *unused)
+{
+	IS(weir_segment_join(seg), 0);
+	return unused;
 }
 
 static void joining_while_another_waits(void)
 {
+	void *(*const fns[3])(void *unused) = {tid_holder, tid_waiter, tid_newcomer};
+	pthread_t ids[3];
+
 	IS(weir_sem_open(seg, "sem", &WEIR_OPTS(sem, .permits = 1), &sem), 0);
-	for (int i = 0; i < 100 * rounds; i++)
-		run_threads(6, tid_thread);
+	for (int i = 0; i < 3; i++) {
+		if (i == 2)
+			IS(pthread_join(ids[0], NULL), 0); /* Its slot is free now. */
+		IS(pthread_create(&ids[i], NULL, fns[i], NULL), 0);
+	}
+	IS(pthread_join(ids[1], NULL), 0);
+	IS(pthread_join(ids[2], NULL), 0);
 	weir_sem_close(sem);
 }
 

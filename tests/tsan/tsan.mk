@@ -15,7 +15,7 @@ $(eval $(call tsan_program,$(BUILD)/twins,$(BUILD)/tsan,$(CC),$(TSAN_GCC)))
 $(eval $(call tsan_program,$(BUILD)/twins-clang,$(BUILD)/tsan-clang,$(CLANG),$(TSAN_CLANG)))
 
 tsan: $(BUILD)/twins $(BUILD)/twins-clang ## threads in the place of processes, under ThreadSanitizer
-	$(Q)tests/tsan/run.sh 10 $^
+	$(Q)tests/tsan/run.sh 5 $^
 tsan-check: $(BUILD)/twins ## once, with gcc
 	$(Q)tests/tsan/run.sh 1 $^
 tsan-open: $(BUILD)/twins # what is reported today, see README.md
