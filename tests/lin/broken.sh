@@ -1,0 +1,102 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# broken.sh build|run BUILD CC-FLAGS...: would the checker notice?  Each row breaks the library (a
+# copy of one file, one edit) or the harness, and must be found.  Prints a table; the last line counts.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+how=$1
+build=$2
+shift 2
+passed=0
+failed=0
+row() { # what, profile, crash, program, arguments
+	local what=$1 profile=$2 crash=$3 out n
+	shift 3
+	[ "$how" = run ] || return 0
+	out=$(timeout 60 "$@" --first --profile "$profile" --crash "$crash" --seconds "${LIN_BROKEN_SECONDS:-5}" 2>&1 | tail -1)
+	n=$(printf '%s\n' "$out" | sed -n 's/.*: *\([0-9]*\) histories.*/\1/p')
+	if [ "$what" = "$control" ]; then
+		case $out in
+		*" 0 failed") passed=$((passed + 1)) n="nothing in $n, rightly" ;;
+		*) failed=$((failed + 1)) n="**failed**: $out" ;;
+		esac
+		printf '| %-58s | %-10s | %3s | %s |\n' "$what" "$profile" "$crash" "$n"
+		return
+	fi
+	case $out in
+	*" 0 failed") failed=$((failed + 1)) n="**not found** in $n" ;;
+	*" failed" | *broken*) passed=$((passed + 1)) ;;
+	*) failed=$((failed + 1)) n="no answer: $out" ;;
+	esac
+	printf '| %-58s | %-10s | %3s | %s |\n' "$what" "$profile" "$crash" "${n:-at once}"
+}
+# An edit of one library file, as a program of its own.
+mutant() { # what, profile, crash, file, name, perl program over the whole file
+	local dir=$build/lin/broken/$5 object
+	mkdir -p "$dir"
+	perl -0pe "$6" "$4" >"$dir/new.c"
+	if cmp -s "$4" "$dir/new.c"; then
+		failed=$((failed + 1))
+		printf '| %-58s | the edit did not apply to %s |\n' "$1" "$4"
+		return 1
+	fi
+	if [ "$how" = build ] && { ! [ -x "$dir/lin" ] || ! cmp -s "$dir/new.c" "$dir/it.c" || [ "$build/lin/lin" -nt "$dir/lin" ]; }; then
+		cp "$dir/new.c" "$dir/it.c"
+		object=${4#lib/}
+		gcc "${flags[@]}" -w -g0 -c -o "$dir/it.o" "$dir/it.c" || return
+		cp "$build/lin/walk.a" "$dir/walk.a"
+		ar d "$dir/walk.a" "$(basename "${object%.c}").o"
+		gcc -static -pthread -o "$dir/lin" "$build"/lin/harness/*.o "$dir/it.o" "$dir/walk.a" || return
+	fi
+	row "$1" "$2" "$3" "$dir/lin"
+}
+flags=("$@")
+lin=$build/lin/lin
+[ "$how" = build ] || echo "| fault | profile | deaths % | found after histories |"
+[ "$how" = build ] || echo "|---|---|---|---|"
+control="control: an edit that changes nothing"
+q=lib/obj/queue.c
+LIN_BROKEN_SECONDS=0.5 mutant "$control" queue 80 $q control 's/many receivers/many  receivers/'
+mutant "receive: a store instead of the CAS on the slot" queue 0 $q receive 's/!weir_cas_full\(&slot->word, &word, claim\)/(weir_store_full(&slot->word, claim), 0)/'
+mutant "send: a store instead of the CAS on the slot" queue 0 $q send 's/!weir_cas_full\(\s*&slot->word, &word,\s*(weir__slot_make\(WEIR_QUEUE_SLOT_STATE_WRITING, self, 0, lap\))\)/(weir_store_full(&slot->word, $1), 0)/'
+mutant "send: full before the bytes are there" queue 0 $q early 's/(memcpy\(slot \+ 1, data, bytes\);)(.*?)(commit\(v, slot, pos, bytes\);)/$2$3$1/s'
+mutant "send: free slots are not told from those of the last lap" queue 0 $q lap 's/ahead == 0 && weir_queue_slot_word_state\(word\) == WEIR_QUEUE_SLOT_STATE_FREE/weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FREE/'
+mutant "put_back: first is not pulled back" queue-loan 0 $q pull 's/weir__queue_pull_back\(v, pos\);//'
+mutant "pull_back: no new tag" queue-loan 0 $q tag 's/weir_queue_first_tag\(first\) \+ 1/weir_queue_first_tag(first)/'
+mutant "shutdown: receivers do not seal" queue 0 $q seal 's/(static bool seal.*?)weir_cas_full\(&slot->word, &word,\s*weir__slot_make\(WEIR_QUEUE_SLOT_STATE_SEALED, 0, 0,\s*weir_queue_slot_word_lap\(word\)\)\);/$1(void)slot;/s; s/if \(!seal\(v, slot, word\)\)\s*return -EAGAIN;\s*continue;[^\n]*/return seal(v, slot, word) ? -ESHUTDOWN : -EAGAIN;/'
+mutant "receive: copied out after the slot was given up" queue 0 $q late 's/(memcpy\(data, slot \+ 1, bytes\);)(.*?)(retire\(v, slot, pos\);)/$2$3$1/s'
+mutant "wake: nobody is woken after a commit" queue-wait 0 $q wake 's/(step_hint\(&v->shm->tail, &tail\);\s*)weir__waitq_wake\(&v->shm->not_empty\);/$1/'
+s=lib/obj/sem.c
+mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/while \(!weir_cas_full\(&v->shm->word, &word, \(\(word & COUNT_BITS\) \+ weight\) \| sign\)\)/while (!weir_cas_full(\&v->shm->word, \&word, ((word \& COUNT_BITS) + weight) | sign) \&\& (cap += 99))/'
+mutant "acquire: one permit too many" sem 0 $s cap 's/COUNT_BITS\) \+ weight > cap\)/COUNT_BITS) + weight > cap + 1)/'
+mutant "acquire, fast: a lost CAS counts as taken" sem 0 $s lost 's/\? DONE : LOST/? DONE : DONE/'
+mutant "acquire: the last author is not told" sem 80 $s ack 's/if \(by_another\(word, self\)\)\s*weir__sem_ack\(v, word\);//g; s/unusual\(word, self, step\)/0/g'
+mutant "stop: a grant on its way is forgotten" sem-line 0 $s stop 's/if \(won\) \{/if (0) {/'
+mutant "start: not flagged after it joined" sem-wait 0 $s flag 's/while \(!weir_sem_word_wait\(word\) &&\s*!weir_cas_full\(&v->shm->word, &word, weir_sem_word_set_wait\(word, 1\)\)\)\s*weir_relax\(\);//'
+l=lib/obj/limiter.c
+mutant "limiter: a store instead of the CAS" limiter 0 $l cas 's/if \(weir_cas_full\(&limiter->shm->tat, &tat, now \+ next\)\)\s*return 0;/weir_store_full(\&limiter->shm->tat, now + next); return 0;/'
+mutant "refund: fuller than full" limiter 0 $l refund 's/if \(ahead == 0\)\s*return 0;//; s/now \+ weir__gcra_give\(&limiter->conf.gcra, ahead, cost\)/now + ahead - cost * limiter->conf.gcra.interval/'
+mutant "keyed: a store instead of the CAS" keyed 0 $l keyed 's/weir_cas_full\(&set->entry\[index\], &view.word\[index\], word\) &&/(weir_store_full(\&set->entry[index], word), 1) \&\&/'
+d=lib/seg/directory.c
+mutant "directory: published by a store" directory 0 $d publish 's/if \(weir_cas_full\(&seg->dir\[index\], &unused,\s*(\(uint64_t\)\(\(uint8_t \*\)mine - seg->base\))\)\)/(void)unused; weir_store_full(\&seg->dir[index], $1); if (1)/'
+mutant "directory: published before it is whole" directory 0 $d whole 's/(\n\tplan->init\(seg, o, plan->opts\);)/\n\tweir__arena_settle(o, WEIR_OBJECT_BLOCK_READY);$1/; s/plan->init\(seg, o, plan->opts\);//; s/(WEIR_CRASH_POINT\(object_published\);)/plan->init(seg, mine, plan->opts);$1/'
+mutant "unlink: without looking who is there" directory 0 $d unlink 's/if \(!weir_cas_full\(&seg->dir\[index\], &off, TOMBSTONE\)\)\s*return -ENOENT;/weir_store_full(\&seg->dir[index], TOMBSTONE);/'
+a=lib/obj/queue_admin.c
+mutant "recovery: the dead one's message is dropped" queue-loan 80 $a drop 's/bool drop = .*?;/bool drop = true;/'
+mutant "recovery: tries are not counted" queue-loan 80 $a tries 's/weir_queue_slot_word_tries\(word\) \+ 1/weir_queue_slot_word_tries(word)/'
+mutant "recovery: a half-written message is called sent" queue 80 $a half 's/(static void skip.*?)WEIR_QUEUE_SLOT_STATE_FREE, 0, 0,\s*weir_queue_slot_word_lap\(word\) \+ 1/$1WEIR_QUEUE_SLOT_STATE_FULL, 0, 0, weir_queue_slot_word_lap(word)/s'
+mutant "recovery: first is not pulled back" queue 80 $a first 's/\n\tfind_first\(&v\);//'
+r=lib/obj/sem_recover.c
+mutant "recovery: an open acquire counts as done" sem 80 $r open 's/took_effect\(v, victim->thread, seq\) \? hold : hold - amount/hold/'
+mutant "recovery: an open acquire counts as not done" sem 80 $r done 's/took_effect\(v, victim->thread, seq\) \? hold : hold - amount/hold - amount/'
+mutant "recovery: a grant to the dead is not absorbed" sem-line 80 $r absorb 's/!absorb_for\(victim, v, cell\)/0/'
+mutant "recovery: a release is done twice" sem 80 $r twice 's/if \(weir__seq_diff\(weir__sem_latest\(v, word, victim->thread, 0\), seq\) >= 0\)\s*return true;//'
+row "harness: the specification is last in, first out" queue 0 "$lin" --broken lifo
+row "harness: one message in 1,000 is lost" queue 0 "$lin" --broken loses
+row "harness: one message in 100 is sent twice" queue 0 "$lin" --broken doubles
+row "harness: one send in 100 answers before it is done" queue 0 "$lin" --broken early
+row "harness: the specification has one permit less" sem 0 "$lin" --broken one-more
+row "harness: one refusal in 100 is called an admission" limiter 0 "$lin" --broken generous
+row "harness: recovery does nothing" sem 80 "$lin" --broken forgets
+[ "$how" = build ] || echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * A counting semaphore with weights.  Who is served first is no part of it.
+ *
+ * acquire: needs used + weight <= permits; -EAGAIN only if that did not hold, or if it overlaps
+ *     a request in the line, or an operation that itself overlaps one (the line goes first, and
+ *     who serves it may not have finished).
+ * request: from start to the poll or stop that ended it: permits are given at one moment in it,
+ *     or never (-ECANCELED, -ETIMEDOUT).
+ * resize: changes the number.  An acquire that overlaps it may go by the old one, which it has
+ *     read in a step of its own, or fail.
+ * death: what the dead one held comes back in one step, with what it was doing done or not.
+ */
+#include <errno.h>
+
+#include "lin.h"
+
+struct sem {
+	uint16_t permits;
+	uint16_t used;
+	uint8_t hold[PARTIES];
+	uint8_t seen[PARTIES]; /* the number of permits as an acquire under way has read it */
+	uint8_t gone;
+};
+_Static_assert(sizeof(struct sem) <= sizeof(union state), "state too small");
+
+static void init(const struct history *h, uint8_t part, union state *s)
+{
+	(void)part;
+	((struct sem *)s)->permits = (uint16_t)h->capacity;
+}
+
+static enum verdict take(const struct history *h, const struct op *op, uint32_t step,
+			 struct sem *sem)
+{
+	bool two = (h->profile->flags & RESIZES) && conceded(RESIZED);
+	uint32_t permits = sem->permits;
+
+	if (two && step == 0) {
+		sem->seen[op->who] = (uint8_t)sem->permits;
+		return NEXT;
+	}
+	if (two) {
+		permits = sem->seen[op->who];
+		sem->seen[op->who] = 0;
+	}
+	if (op->result == -ECANCELED || op->result == -ETIMEDOUT)
+		return COMPLETE;
+	if (op->result == -EAGAIN)
+		return (op->flags & OP_SPURIOUS) || sem->used + op->arg > permits ? COMPLETE
+										  : REFUSED;
+	if (op->result != 0 || sem->used + op->arg > permits)
+		return REFUSED;
+	sem->used = (uint16_t)(sem->used + op->arg);
+	sem->hold[op->who] = (uint8_t)(sem->hold[op->who] + op->arg);
+	return COMPLETE;
+}
+
+static enum verdict give(const struct op *op, struct sem *sem)
+{
+	if (op->result == -EPERM)
+		return sem->hold[op->who] < op->arg ? COMPLETE : REFUSED;
+	if (op->result != 0 || sem->hold[op->who] < op->arg)
+		return REFUSED;
+	sem->used = (uint16_t)(sem->used - op->arg);
+	sem->hold[op->who] = (uint8_t)(sem->hold[op->who] - op->arg);
+	return COMPLETE;
+}
+
+static enum verdict apply(const struct history *h, const struct op *op, uint32_t step,
+			  uint32_t choice, union state *s)
+{
+	struct sem *sem = (struct sem *)s;
+
+	if (choice > 0 || ((op->flags & OP_OPTIONAL) && sem->gone))
+		return LAST;
+	switch (op->kind) {
+	case TRY_ACQUIRE:
+	case REQUEST:
+		return take(h, op, step, sem);
+	case RELEASE:
+		return give(op, sem);
+	case RESIZE:
+		sem->permits = (uint16_t)op->arg;
+		return COMPLETE;
+	case DEATH:
+		sem->used = (uint16_t)(sem->used - sem->hold[op->who]);
+		sem->hold[op->who] = 0;
+		sem->gone = 1;
+		return COMPLETE;
+	default:
+		return REFUSED;
+	}
+}
+
+/* The wait bit is up from the moment somebody joins the line until whoever serves it has looked and
+ * found nobody: that is one of those whose operation overlaps the request. */
+static void prepare(struct history *h)
+{
+	bool near[OPS_MAX] = {false};
+
+	for (uint32_t i = 0; i < h->count; i++) {
+		for (uint32_t j = 0; j < h->count; j++)
+			near[i] |= h->op[j].kind == REQUEST && ops_overlap(&h->op[i], &h->op[j]);
+		near[i] |= h->op[i].kind == DEATH || (h->op[i].flags & OP_OPTIONAL);
+	}
+	for (uint32_t i = 0; i < h->count; i++) {
+		if (h->op[i].kind != TRY_ACQUIRE)
+			continue;
+		for (uint32_t j = 0; j < h->count; j++) {
+			bool loose = near[j] || (h->op[j].kind == RESIZE && conceded(RESIZED));
+
+			if (loose && ops_overlap(&h->op[i], &h->op[j]))
+				h->op[i].flags |= OP_SPURIOUS;
+		}
+	}
+}
+
+const struct spec spec_sem = {init, apply, prepare};
