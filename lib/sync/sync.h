@@ -33,7 +33,7 @@ void weir__waitq_wake_slow(struct weir_waitq_shm *q);
 static inline void weir__waitq_wake(struct weir_waitq_shm *q)
 {
 	/* EDGE waitq.sleepers (full -> weir__waitq_prepare): our state change, then this look;
-	 * their flag, then their look: one of us sees the other. */
+	 * their flag, a fence, then their look: one of us sees the other. */
 	if (weir__unlikely(weir_load_full(&q->sleepers)))
 		weir__waitq_wake_slow(q);
 }
