@@ -384,7 +384,7 @@ static void publish_holder(const struct weir__semv *v, uint32_t self)
 	/* relaxed, all of it: for display. */
 	uint64_t word = weir_load_relaxed(&v->shm->word);
 
-	weir_store_relaxed(&q->waiter_tid, t->tid);
+	weir_store_relaxed(&q->waiter_tid, weir_load_relaxed(&t->tid));
 	weir_store_relaxed(&q->span, weir_load_relaxed(&t->span));
 	weir_store_relaxed(&q->trace[0], weir_load_relaxed(&t->trace[0]));
 	weir_store_relaxed(&q->trace[1], weir_load_relaxed(&t->trace[1]));

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The one clock: CLOCK_MONOTONIC without the offset of our time namespace. */
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "os/call.h"
 #include "os/os.h"
 #include <weir/base.h>
 
@@ -27,7 +26,7 @@ static bool is_ours(void)
 static void read_timens_offset(void)
 {
 	char text[256];
-	int fd = open("/proc/self/timens_offsets", O_RDONLY | O_CLOEXEC);
+	int fd = weir__call_open("/proc/self/timens_offsets", O_RDONLY | O_CLOEXEC, 0);
 	ssize_t n;
 	const char *line;
 	long long sec;
@@ -36,11 +35,11 @@ static void read_timens_offset(void)
 	if (fd < 0)
 		return; /* No time namespaces here. */
 	if (!is_ours()) {
-		close(fd);
+		weir__call_close(fd);
 		return;
 	}
-	n = read(fd, text, sizeof(text) - 1);
-	close(fd);
+	n = weir__call_read(fd, text, sizeof(text) - 1);
+	weir__call_close(fd);
 	if (n <= 0)
 		return;
 	text[n] = '\0';
@@ -93,5 +92,5 @@ void weir__sleep_until(uint64_t deadline_ns)
 {
 	struct timespec t = weir__clock_local(deadline_ns);
 
-	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+	weir__call_sleep(TIMER_ABSTIME, &t);
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Segment files: made whole or not at all, opened with suspicion. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
+#include "os/call.h"
 #include "os/os.h"
 
 /* Locks live far behind the data: no read or write of the file touches them. */
@@ -16,24 +15,25 @@
 int weir__file_open(const char *path)
 {
 	/* NONBLOCK: a planted FIFO must not hang us; vet() then refuses it. */
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	int fd = weir__call_open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
 
 	return fd < 0 ? -errno : fd;
 }
 
 int weir__file_create(const char *dir, uint64_t bytes, mode_t mode)
 {
-	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int fd = weir__call_open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	int r;
 
 	if (fd < 0)
 		return -errno;
 	do {
-		r = fallocate(fd, 0, 0, (off_t)bytes); /* ftruncate would hide a full file system */
+		r = weir__call_fallocate(
+			fd, (off_t)bytes); /* ftruncate would hide a full file system */
 	} while (r < 0 && errno == EINTR);
 	if (r < 0 || fchmod(fd, mode) < 0) { /* fchmod: what was asked for, whatever the umask */
 		r = -errno;
-		close(fd);
+		weir__call_close(fd);
 		return r;
 	}
 	return fd;
@@ -56,7 +56,7 @@ int weir__file_reopen(int fd)
 
 	/* By hand: this also runs in a forked child, where stdio may be locked. */
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	r = open(self, O_RDWR | O_CLOEXEC);
+	r = weir__call_open(self, O_RDWR | O_CLOEXEC, 0);
 	return r < 0 ? -errno : r;
 }
 
@@ -78,7 +78,35 @@ void weir__file_unmap(void *base, uint64_t bytes)
 void weir__file_close(int fd)
 {
 	if (fd >= 0)
-		close(fd);
+		weir__call_close(fd);
+}
+
+/* In a user namespace whoever has no number there shows as the overflow id: then it names nobody.
+ */
+static bool uid_is_known(uid_t uid)
+{
+	char text[2048];
+	char *at = text;
+	int fd = weir__call_open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC, 0);
+	ssize_t n;
+
+	if (fd < 0)
+		return uid != 65534; /* No namespaces, or no /proc. */
+	n = weir__call_read(fd, text, sizeof(text) - 1);
+	weir__call_close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	while (*at) {
+		unsigned long first = strtoul(at, &at, 10);
+		unsigned long count;
+
+		strtoul(at, &at, 10); /* the number outside */
+		count = strtoul(at, &at, 10);
+		if (uid >= first && uid - first < count)
+			return true;
+		while (*at && *at++ != '\n')
+			continue;
+	}
+	return false;
 }
 
 int weir__file_vet(int fd, uint64_t *ret_bytes)
@@ -89,7 +117,8 @@ int weir__file_vet(int fd, uint64_t *ret_bytes)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EBADMSG;
-	if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & S_IWOTH))
+	if ((st.st_uid != 0 && (st.st_uid != geteuid() || !uid_is_known(st.st_uid))) ||
+	    (st.st_mode & S_IWOTH))
 		return -EPERM;
 	*ret_bytes = (uint64_t)st.st_size;
 	return 0;
@@ -146,7 +175,7 @@ int weir__random(void *data, size_t bytes)
 	ssize_t n;
 
 	do {
-		n = getrandom(data, bytes, 0);
+		n = weir__call_getrandom(data, bytes);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;

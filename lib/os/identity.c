@@ -5,17 +5,14 @@
  * child it forked without our atfork handler still has the descriptor.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "os/call.h"
 #include "os/os.h"
 
 #ifndef SYS_pidfd_open
@@ -25,17 +22,17 @@
 
 static ssize_t read_text(const char *path, char *text, size_t room)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = weir__call_open(path, O_RDONLY | O_CLOEXEC, 0);
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	n = read(fd, text, room - 1);
+	n = weir__call_read(fd, text, room - 1);
 	if (n < 0)
 		n = -errno;
 	else
 		text[n] = '\0';
-	close(fd);
+	weir__call_close(fd);
 	return n;
 }
 
@@ -79,7 +76,7 @@ int weir__identity_self(struct weir__identity *ret)
 	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	if (pidfd >= 0) {
 		ret->pidfs = pidfs_of(pidfd);
-		close(pidfd);
+		weir__call_close(pidfd);
 	}
 	return 0;
 }
@@ -99,9 +96,10 @@ bool weir__identity_gone(const struct weir__identity *id, const struct weir__ide
 	 * start times differ from one time namespace to the next. */
 	now = id->pidfs ? pidfs_of(poller.fd) : 0;
 	gone = now && now != id->pidfs;
-	if (poll(&poller, 1, 0) == 1) /* Readable: all its threads have ended, reaped or not. */
+	if (weir__call_poll_now(&poller, 1) ==
+	    1) /* Readable: all its threads have ended, reaped or not. */
 		gone = true;
-	close(poller.fd);
+	weir__call_close(poller.fd);
 	return gone;
 }
 

@@ -15,7 +15,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "run/loop.h"
 
@@ -109,7 +108,7 @@ static bool loop_drain_stop(struct weir_loop *loop)
 {
 	uint64_t count;
 
-	return read(loop->stop_fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
+	return syscall(SYS_read, loop->stop_fd, &count, sizeof(count)) == (ssize_t)sizeof(count);
 }
 
 /* How an operation that the kernel ended ends for the user. */
@@ -296,7 +295,7 @@ int weir_loop_stop(struct weir_loop *loop)
 	if (!loop)
 		return -EINVAL;
 	/* Fails only when the count is full of stops. */
-	(void)!write(loop->stop_fd, &one, sizeof(one));
+	(void)syscall(SYS_write, loop->stop_fd, &one, sizeof(one));
 	errno = saved;
 	return 0;
 }
@@ -377,7 +376,7 @@ int weir_loop_create(const struct weir_loop_opts *opts, struct weir_loop **ret_l
 	return 0;
 
 out_eventfd:
-	close(loop->stop_fd);
+	syscall(SYS_close, loop->stop_fd);
 out_free:
 	free(loop);
 	return r;
@@ -425,7 +424,7 @@ int weir_loop_close(struct weir_loop *loop)
 	}
 	loop_call_ready(loop);
 	weir__loop_lines_free(loop);
-	close(loop->stop_fd);
+	syscall(SYS_close, loop->stop_fd);
 	free(loop);
 	return r;
 }

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <liburing.h>
 #include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <weir/run.h>
 
 #define LOOP_BLIND_NS  1000000ull /* without futex waits the loop looks this often */

@@ -6,8 +6,9 @@
  * else to wait for, and what its function waits for is its own affair.
  */
 #include <errno.h>
-#include <time.h>
 #include <weir/run.h>
+
+#include "run/loop.h"
 
 static int stage_idle(const struct weir_stage_opts *opts)
 {
@@ -99,7 +100,7 @@ static int stage_rest(const struct weir_stage_opts *opts)
 	if (!stat.depth && !stat.reading)
 		return 0;
 	(void)weir_queue_wait_recv(opts->in, &wait); /* looks for the dead */
-	nanosleep(&pause, NULL);
+	syscall(SYS_nanosleep, &pause, NULL);
 	return 1;
 }
 

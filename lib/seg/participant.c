@@ -48,16 +48,21 @@ static void fork_parent(void)
 	pthread_mutex_unlock(&table_lock);
 }
 
-static void reopen(struct weir_segment *seg)
+/* Our own description in place of the one shared with the parent, so that its death shows.  Without
+ * a free descriptor the shared one stays for now. */
+static int reopen(struct weir_segment *seg)
 {
 	int fd;
 
 	if (seg->fd_pid == getpid())
-		return;
+		return 0;
 	fd = weir__file_reopen(seg->fd);
-	weir__file_close(seg->fd); /* The parent's death must show, even if we have no fd then. */
+	if (fd < 0)
+		return fd;
+	weir__file_close(seg->fd);
 	seg->fd = fd;
 	seg->fd_pid = getpid();
+	return 0;
 }
 
 static void fork_child(void)
@@ -212,8 +217,8 @@ static int claim_thread(struct weir_segment *seg)
 		if (!weir_cas_full(&t->word, &word, next))
 			continue;
 		WEIR_CRASH_POINT(thread_claimed);
-		t->tid = weir__tid();
 		/* relaxed: for display. */
+		weir_store_relaxed(&t->tid, weir__tid());
 		weir_store_relaxed(&t->waiting, 0);
 		weir_store_relaxed(&t->span, 0);
 		raise_high(seg, slot);
@@ -292,13 +297,10 @@ static struct weir__joined *joined_here(struct weir_segment *seg)
  */
 static int rejoin(struct weir_segment *seg)
 {
-	reopen(seg);
-	if (seg->fd < 0) {
-		int r = seg->fd;
+	int r = reopen(seg);
 
-		seg->fd_pid = 0; /* Try again next time. */
+	if (r < 0)
 		return r;
-	}
 	seg->token_value = token_new(); /* Old cache entries of this thread match no more. */
 	return join_process(seg);
 }
@@ -367,7 +369,7 @@ uint32_t weir__thread_tid(const struct weir_segment *seg, uint32_t slot)
 
 	/* relaxed: for display. */
 	return weir_thread_word_state(weir_load_relaxed(&t->word)) == WEIR_THREAD_STATE_LIVE
-		       ? t->tid
+		       ? weir_load_relaxed(&t->tid)
 		       : 0;
 }
 

@@ -38,16 +38,15 @@ static void *object(uint32_t index)
 
 /* --- semaphore ------------------------------------------------------------------------------- */
 
-static void *grant_to_the_child(void *unused)
+/* The bit, not the number of waiters: until it is set the child may be overtaken. */
+static void grant_to_the_child(const struct weir_sem_shm *shm)
 {
-	(void)unused;
 	for (int i = 0; i < 200; i++) {
 		IS(weir_sem_acquire(sem, 2, NULL), 0);
-		while (waiters() == 0)
+		while (!weir_sem_word_wait(get(&shm->word)))
 			sched_yield();
 		IS(weir_sem_release(sem, 2), 0);
 	}
-	return NULL;
 }
 
 static void wait_200_times(void)
@@ -83,7 +82,7 @@ static void semaphore_counters(void)
 		MUST(get32(&lanes[i].waitq.epoch) >= UINT32_MAX - 64);
 	}
 	pid = child(wait_200_times);
-	grant_to_the_child(NULL);
+	grant_to_the_child(shm);
 	until_said(0, 1);
 	IS(used(), 0);
 	IS(weir_sem_check(sem, NULL), 0);
