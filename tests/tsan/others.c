@@ -183,7 +183,7 @@ static void queue_threads_end(void)
 	struct weir_msg msg;
 
 	queue_make(8);
-	for (int i = 0; i < 60 * rounds; i++)
+	for (int i = 0; i < 40 * rounds; i++)
 		run_threads(4, leave_thread);
 	IS(weir_queue_stat(queue, &stat), 0);
 	IS(stat.writing, 0);
@@ -338,7 +338,7 @@ static void join_thread(struct thread *t)
 
 static void threads_join_and_end(void)
 {
-	for (int i = 0; i < 50 * rounds; i++)
+	for (int i = 0; i < 30 * rounds; i++)
 		run_threads(6, join_thread);
 }
 
@@ -349,7 +349,7 @@ static void twice_thread(struct thread *t)
 	struct weir_segment *mine;
 	struct weir_sem *sems[2];
 
-	for (int i = 0; i < 20 * rounds; i++) {
+	for (int i = 0; i < 12 * rounds; i++) {
 		IS(weir_segment_open(seg_path, NULL, &mine), 0);
 		IS(weir_sem_open(seg, "sem", &WEIR_OPTS(sem, .permits = 2), &sems[0]), 0);
 		IS(weir_sem_open(mine, "sem", &WEIR_OPTS(sem, .permits = 2), &sems[1]), 0);
@@ -441,7 +441,7 @@ static void recoverers_at_once(void)
 	queue_make(8);
 	IS(weir_sem_open(seg, "sem", &WEIR_OPTS(sem, .permits = 3), &sem), 0);
 	IS(weir_breaker_open(seg, "breaker", &WEIR_OPTS(breaker), &breaker), 0);
-	for (int i = 0; i < 15 * rounds; i++) {
+	for (int i = 0; i < 10 * rounds; i++) {
 		pid_t pids[2];
 
 		for (int k = 0; k < 2; k++) { /* No other thread is there yet: fork is safe. */
@@ -488,9 +488,12 @@ const struct scenario others[] = {
  * display.  The holder ends and a new thread gets its slot: nothing orders that read before this
  * write.  The pauses order them in time and are no synchronisation.
  */
+static int held;
+
 static void *tid_holder(void *unused)
 {
 	IS(weir_sem_acquire(sem, 1, NULL), 0);
+	__atomic_store_n(&held, 1, __ATOMIC_RELEASE);
 	usleep(60000);
 	return unused;
 }
@@ -499,7 +502,8 @@ static void *tid_waiter(void *unused)
 {
 	struct weir_wait wait;
 
-	usleep(30000);
+	while (!__atomic_load_n(&held, __ATOMIC_ACQUIRE))
+		usleep(100);
 	IS(weir_sem_start(sem, 1), -EINPROGRESS);
 	usleep(90000);
 	while (weir_sem_poll(sem, &wait) == -EINPROGRESS)
