@@ -148,8 +148,10 @@ bool ops_overlap(const struct op *a, const struct op *b)
 void history_print(const struct history *h, FILE *to)
 {
 	fprintf(to, "  # capacity %u, %u in it", h->capacity, h->prefill);
-	if (h->dead >= 0)
-		fprintf(to, ", %d dies at %u", h->dead, h->death_stamp);
+	for (int i = 0; i < 2; i++) {
+		if (h->dead[i] >= 0)
+			fprintf(to, ", %d dies at %u", h->dead[i], h->death_stamp[i]);
+	}
 	fprintf(to,
 		"\n  # from   to who part operation       arg  result value  now/position ...\n");
 	for (uint32_t i = 0; i < h->count; i++) {

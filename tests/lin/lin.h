@@ -74,8 +74,8 @@ struct op {
 struct history {
 	const struct profile *profile;
 	uint64_t seed;
-	int dead; /* participant, -1: none */
-	uint32_t death_stamp;
+	int dead[2]; /* participants, -1: none */
+	uint32_t death_stamp[2];
 	uint32_t end_stamp; /* from here on one after the other */
 	uint32_t capacity;  /* slots or permits */
 	uint32_t prefill;   /* messages in the queue before it all began: 0x80, 0x81 ... */
@@ -172,7 +172,9 @@ struct board {
 	WEIR_ATOMIC(uint32_t) ready;
 	WEIR_ATOMIC(uint32_t) finished;
 	WEIR_ATOMIC(uint64_t) clock;
-	WEIR_ATOMIC(int) dead; /* participant, -1: none yet */
+	WEIR_ATOMIC(int) dead; /* the first participant that died, -1: none yet */
+	int dead_too;	       /* the second; only where the scheduler is ours */
+	uint32_t death_stamp_too;
 	uint32_t death_stamp;
 	uint32_t reaped_stamp; /* now it is certainly dead */
 	uint32_t end_stamp;

@@ -74,7 +74,7 @@ bool judge(struct history *h)
 
 	tally.histories++;
 	tally.ops += h->count;
-	tally.deaths += h->dead >= 0;
+	tally.deaths += (h->dead[0] >= 0 ? 1u : 0u) + (h->dead[1] >= 0 ? 1u : 0u);
 	if (tally.histories % 64 == 1)
 		count_overlap(h);
 	if (plan.print)

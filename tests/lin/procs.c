@@ -213,7 +213,7 @@ void procs_run(void)
 		do {
 			one(plan.seed++, &h);
 			n++;
-			if (h.dead >= 0)
+			if (h.dead[0] >= 0)
 				children_start(body, true);
 			go = judge(&h) && more_time() && (!plan.histories || n < plan.histories);
 		} while (go && plan.seed % 10000 != 0);

@@ -21,7 +21,7 @@ struct directory {
 	uint32_t what;	 /* as opened: 1 and 2 semaphores, 3 a queue */
 	uint32_t count;
 	uint32_t ever[EVER];
-	uint8_t gone;
+	uint8_t gone; /* the dead that have been swept, one bit each */
 };
 _Static_assert(sizeof(struct directory) <= sizeof(union state), "state too small");
 
@@ -90,7 +90,7 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 
 	(void)h;
 	(void)step;
-	if (choice > 0 || ((op->flags & OP_OPTIONAL) && d->gone))
+	if (choice > 0 || ((op->flags & OP_OPTIONAL) && (d->gone >> op->who & 1)))
 		return LAST;
 	switch (op->kind) {
 	case OPEN:
@@ -104,7 +104,7 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 		d->what = 0;
 		return COMPLETE;
 	default:
-		d->gone = 1;
+		d->gone |= (uint8_t)(1u << op->who);
 		return COMPLETE;
 	}
 }

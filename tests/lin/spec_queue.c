@@ -41,7 +41,7 @@ struct queue {
 	uint8_t count; /* positions from there on that were claimed */
 	uint8_t closed;
 	uint8_t sealed; /* a receiver was told so */
-	uint8_t gone;	/* the dead one has been swept */
+	uint8_t gone;	/* the dead that have been swept, one bit each */
 	struct slot slot[SLOTS];
 };
 _Static_assert(sizeof(struct queue) <= sizeof(union state), "state too small");
@@ -208,7 +208,7 @@ static enum verdict death(const struct op *op, struct queue *q, uint32_t choice)
 	for (uint32_t i = 0; i < q->count; i++)
 		any |= q->slot[i].owner == op->who && q->slot[i].is != GONE;
 	if (!any && choice == 0) {
-		q->gone = 1;
+		q->gone |= (uint8_t)(1u << op->who);
 		return COMPLETE;
 	}
 	if (choice >= q->count)
@@ -260,7 +260,7 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 {
 	struct queue *q = (struct queue *)s;
 
-	if ((op->flags & OP_OPTIONAL) && q->gone)
+	if ((op->flags & OP_OPTIONAL) && (q->gone >> op->who & 1))
 		return LAST;
 	if (op->kind == DEATH)
 		return death(op, q, choice);

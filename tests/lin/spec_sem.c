@@ -20,7 +20,7 @@ struct sem {
 	uint16_t used;
 	uint8_t hold[PARTIES];
 	uint8_t seen[PARTIES]; /* the number of permits as an acquire under way has read it */
-	uint8_t gone;
+	uint8_t gone;	       /* the dead that have been swept, one bit each */
 };
 _Static_assert(sizeof(struct sem) <= sizeof(union state), "state too small");
 
@@ -72,7 +72,7 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 {
 	struct sem *sem = (struct sem *)s;
 
-	if (choice > 0 || ((op->flags & OP_OPTIONAL) && sem->gone))
+	if (choice > 0 || ((op->flags & OP_OPTIONAL) && (sem->gone >> op->who & 1)))
 		return LAST;
 	switch (op->kind) {
 	case TRY_ACQUIRE:
@@ -86,7 +86,7 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 	case DEATH:
 		sem->used = (uint16_t)(sem->used - sem->hold[op->who]);
 		sem->hold[op->who] = 0;
-		sem->gone = 1;
+		sem->gone |= (uint8_t)(1u << op->who);
 		return COMPLETE;
 	default:
 		return REFUSED;

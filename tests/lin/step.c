@@ -145,7 +145,7 @@ void step_run(void)
 		do {
 			one(plan.seed++, &h);
 			n++;
-			if (h.dead >= 0)
+			if (h.dead[0] >= 0)
 				start_all(true);
 			go = judge(&h) && more_time() && (!plan.histories || n < plan.histories);
 		} while (go && plan.seed % 1000 != 0);

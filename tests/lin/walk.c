@@ -110,9 +110,16 @@ static void die(void)
 {
 	co[current].life = DEAD;
 	/* relaxed, all of it: one thread. */
+	if (weir_load_relaxed(&board->dead) >= 0) {
+		board->dead_too = current;
+		board->death_stamp_too = weir_add_relaxed(&board->stamp, 1) + 1;
+		return;
+	}
 	weir_store_relaxed(&board->dead, current);
 	board->death_stamp = weir_add_relaxed(&board->stamp, 1) + 1;
 	board->reaped_stamp = board->death_stamp;
+	if (board->parties > 2 && pick(&rng, 2))
+		die_at = switches + 1 + pick(&rng, 1 + 80 / mean); /* also in the recovery */
 }
 
 static void resched(void)
@@ -173,7 +180,8 @@ bool hooks_slot_dead(uint32_t slot)
 {
 	int dead = weir_load_relaxed(&board->dead); /* relaxed: one thread. */
 
-	return dead >= 0 && parties[dead].seg->proc_slot == slot;
+	return (dead >= 0 && parties[dead].seg->proc_slot == slot) ||
+	       (board->dead_too >= 0 && parties[board->dead_too].seg->proc_slot == slot);
 }
 
 static long sleep_on(uint64_t deadline)
@@ -253,8 +261,10 @@ static void run_all(void)
 static void epilogue(void)
 {
 	int dead = weir_load_relaxed(&board->dead); /* relaxed: one thread. */
-	uint32_t last = dead == 0 ? 1 : 0;
+	uint32_t last = 0;
 
+	while (co[last].life == DEAD)
+		last++;
 	/* relaxed: one thread. */
 	board->end_stamp = weir_load_relaxed(&board->stamp);
 	lin_point = walk_point; /* current is -1: no switches, but our kernel. */

@@ -189,9 +189,12 @@ void world_images(struct party *parties, bool again)
 {
 	size_t tables = world.tables_end - world.begin;
 
-	if (again)
+	if (again) { /* The directory and what is in it; not who is who. */
+		memcpy(world.map + world.begin, world.image[IMAGES],
+		       maker.seg->shm->proc_off - world.begin);
 		memcpy(world.map + world.arena, world.image[IMAGES] + tables,
 		       world.end - world.arena);
+	}
 	/* relaxed: nobody else runs. */
 	weir_store_relaxed(&board->clock, CLOCK_START);
 	for (uint32_t i = 0; i < IMAGES; i++) {
@@ -213,6 +216,7 @@ void world_reset(uint32_t image)
 	weir_store_relaxed(&board->clock, CLOCK_START);
 	weir_store_relaxed(&board->stamp, 0);
 	weir_store_relaxed(&board->dead, -1);
+	board->dead_too = -1;
 	board->wrong = NULL;
 	board->phase = 0;
 	board->end_stamp = UINT32_MAX;
@@ -222,19 +226,19 @@ void world_reset(uint32_t image)
 }
 
 /* What recovery owes the dead one, as an operation of its own. */
-static void add_death(struct history *h)
+static void add_death(struct history *h, int who, uint32_t stamp, uint32_t reaped)
 {
 	uint32_t end = UINT32_MAX;
 
 	for (uint32_t i = 0; i < h->count; i++) {
 		const struct op *op = &h->op[i];
 
-		if (op->kind == RECOVER && op->inv > board->reaped_stamp && op->resp < end)
+		if (op->kind == RECOVER && op->inv > reaped && op->resp < end)
 			end = op->resp;
 	}
 	if (end == UINT32_MAX || h->count == OPS_MAX) {
 		history_print(h, stderr);
-		broke("nobody recovered after %u", board->reaped_stamp);
+		broke("nobody recovered after %u", reaped);
 	}
 	for (uint32_t i = 0; i < h->count; i++) {
 		struct op *op = &h->op[i];
@@ -242,8 +246,8 @@ static void add_death(struct history *h)
 		if (op->resp == UINT32_MAX)
 			op->flags |= OP_OPTIONAL;
 	}
-	h->op[h->count++] = (struct op){
-		.kind = DEATH, .who = (uint8_t)h->dead, .inv = h->death_stamp, .resp = end};
+	h->op[h->count++] =
+		(struct op){.kind = DEATH, .who = (uint8_t)who, .inv = stamp, .resp = end};
 }
 
 void history_take(struct history *h, uint64_t seed, uint32_t image)
@@ -252,8 +256,10 @@ void history_take(struct history *h, uint64_t seed, uint32_t image)
 
 	h->profile = profile;
 	h->seed = seed;
-	h->dead = weir_load_relaxed(&board->dead); /* relaxed: it is over. */
-	h->death_stamp = board->death_stamp;
+	h->dead[0] = weir_load_relaxed(&board->dead); /* relaxed: it is over. */
+	h->dead[1] = board->dead_too;
+	h->death_stamp[0] = board->death_stamp;
+	h->death_stamp[1] = board->death_stamp_too;
 	h->end_stamp = board->end_stamp;
 	h->capacity = broken == ONE_MORE ? world.capacity - 1 : world.capacity;
 	h->prefill = world.prefill[image];
@@ -285,6 +291,8 @@ void history_take(struct history *h, uint64_t seed, uint32_t image)
 			h->op[h->count].resp = UINT32_MAX;
 		h->count++;
 	}
-	if (h->dead >= 0)
-		add_death(h);
+	if (h->dead[0] >= 0)
+		add_death(h, h->dead[0], board->death_stamp, board->reaped_stamp);
+	if (h->dead[1] >= 0)
+		add_death(h, h->dead[1], board->death_stamp_too, board->death_stamp_too);
 }
