@@ -84,6 +84,8 @@ struct op *op_begin(uint8_t kind)
 
 static void called(struct op *op)
 {
+	if (lin_enter)
+		lin_enter();
 	op->inv = weir_add_full(&board->stamp, 1) + 1;
 }
 
@@ -92,6 +94,7 @@ void op_end(struct op *op, int result)
 	op->result = result;
 	op->resp = weir_add_full(&board->stamp, 1) + 1;
 	me->op = NULL;
+	board->inside[me->index] = false;
 }
 
 uint32_t message_make(uint32_t id, uint8_t data[MSG_BYTES])
@@ -283,10 +286,13 @@ static void request(void)
 		return;
 	}
 	r = weir_sem_start(me->sem, op->arg);
-	if (r == -EINPROGRESS)
-		me->request = op;
-	else
+	if (r != -EINPROGRESS) {
 		request_end(op, r);
+		return;
+	}
+	me->request = op;
+	me->op = NULL;
+	board->inside[me->index] = false;
 }
 
 static void ask(bool stop)
@@ -296,10 +302,13 @@ static void ask(bool stop)
 	int r;
 
 	me->op = op;
+	if (lin_enter)
+		lin_enter();
 	r = stop ? weir_sem_stop(me->sem) : weir_sem_poll(me->sem, &wait);
 	if (r != -EINPROGRESS)
 		request_end(op, r);
 	me->op = NULL;
+	board->inside[me->index] = false;
 }
 
 static void resize(void)

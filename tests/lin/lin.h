@@ -181,10 +181,12 @@ struct board {
 	uint32_t parties;
 	uint32_t ops;  /* of each */
 	int victim;    /* who is to die, -1: nobody */
+	int cpu;       /* on which they run by turns */
 	uint32_t last; /* who does what comes after them */
 	volatile bool arrived[PARTIES];
-	uint32_t phase;	   /* 0: the operations, 1: what comes after them */
-	const char *wrong; /* seen without any search */
+	volatile bool inside[PARTIES]; /* a call of the library */
+	uint32_t phase;		       /* 0: the operations, 1: what comes after them */
+	const char *wrong;	       /* seen without any search */
 	uint64_t seed;
 	uint64_t position; /* of the first message, or of none yet */
 	const struct profile *profile;
@@ -310,6 +312,7 @@ void step_run(void);		     /* processes, traced, in single steps: step.c */
 
 /* The library's shared accesses come by here if it was built for that (hooks.c). */
 extern void (*lin_point)(void);
-void step_marker(void);
+/* Called before each call of the library (step.c). */
+extern void (*lin_enter)(void);
 
 #endif

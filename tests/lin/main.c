@@ -13,6 +13,7 @@
 struct plan plan = {.seed = 1};
 struct tally tally;
 void (*lin_point)(void);
+void (*lin_enter)(void);
 
 /*
  * Time is what the history says it is: it moves on a little at each look, and what was seen is

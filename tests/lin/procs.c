@@ -39,16 +39,12 @@ static void procs_point(void)
 static void on_one_processor(bool one)
 {
 	static cpu_set_t all;
-	static int first = -1;
 	cpu_set_t set;
 
-	if (first < 0) {
+	if (CPU_COUNT(&all) == 0)
 		must(sched_getaffinity(0, sizeof(all), &all) == 0);
-		for (first = 0; !CPU_ISSET((size_t)first, &all); first++)
-			;
-	}
 	CPU_ZERO(&set);
-	CPU_SET((size_t)first, &set);
+	CPU_SET((size_t)board->cpu, &set);
 	must(sched_setaffinity(0, sizeof(set), one ? &set : &all) == 0);
 }
 
@@ -148,6 +144,7 @@ uint32_t round_begin(uint64_t seed)
 
 	draw(&rng);
 	board->seed = seed;
+	board->cpu = sched_getcpu();
 	board->parties = n[pick(&rng, 4)];
 	board->ops = 12 / board->parties;
 	image = pick(&rng, IMAGES);

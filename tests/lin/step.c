@@ -14,11 +14,11 @@
 
 #include "lin.h"
 
-extern const char lin_marker[];
-
-__attribute__((noinline, noclone, noipa)) void step_marker(void)
+/* The tracer runs it up to here, and from here on in steps. */
+__attribute__((noinline)) static void enter(void)
 {
-	__asm__ volatile(".globl lin_marker\nlin_marker: int3" ::: "memory");
+	board->inside[me->index] = true;
+	__asm__ volatile("int3" ::: "memory");
 }
 
 static void body(struct party *p)
@@ -26,8 +26,11 @@ static void body(struct party *p)
 	must(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
 	weir_add_full(&board->ready, 1);
 	for (;;) {
-		step_marker();
+		__asm__ volatile("int3" ::: "memory");
+		if (board->phase == 0)
+			lin_enter = enter;
 		child_round(p);
+		lin_enter = NULL;
 		board->arrived[p->index] = true;
 	}
 }
@@ -41,14 +44,13 @@ static void wait_stop(pid_t pid)
 		broke("a child ended or got a signal: status %#x", (unsigned)status);
 }
 
-/* Let one run from the marker to the marker. */
-static void run_whole(uint32_t i)
+/* Let one run up to the next int3. */
+static void run_on(uint32_t i)
 {
 	must(ptrace(PTRACE_CONT, children[i].pid, 0, 0) == 0);
 	wait_stop(children[i].pid);
 }
 
-/* They stand behind the marker from the last round. */
 static void start_all(bool again)
 {
 	bool fresh[PARTIES];
@@ -83,7 +85,7 @@ static void step(uint32_t i)
 
 static void walk_through(uint64_t *rng)
 {
-	uint32_t die_at = board->victim < 0 ? 0 : 1 + pick(rng, 1000);
+	uint32_t die_at = board->victim < 0 ? 0 : 1 + pick(rng, 400);
 	uint32_t left = board->parties;
 	uint32_t able[PARTIES];
 	uint32_t steps = 0;
@@ -94,7 +96,9 @@ static void walk_through(uint64_t *rng)
 		uint32_t at = pick(rng, left);
 		uint32_t i = able[at];
 
-		for (uint32_t n = 1 + pick(rng, 60); n > 0 && !board->arrived[i]; n--) {
+		if (!board->inside[i])
+			run_on(i);
+		for (uint32_t n = 1 + pick(rng, 60); n > 0 && board->inside[i]; n--) {
 			step(i);
 			if (i == (uint32_t)board->victim && ++steps == die_at)
 				break;
@@ -114,15 +118,11 @@ static void one(uint64_t seed, struct history *h)
 	uint32_t image = round_begin(seed);
 
 	for (uint32_t i = 0; i < PARTIES; i++)
-		board->arrived[i] = false;
+		board->arrived[i] = board->inside[i] = false;
 	walk_through(&rng);
-	for (uint32_t i = 0; i < board->parties; i++) {
-		if (children[i].pid)
-			run_whole(i); /* the last instructions before the marker */
-	}
 	board->end_stamp = weir_load_full(&board->stamp);
 	board->phase = 1;
-	run_whole(weir_load_full(&board->dead) == 0);
+	run_on(weir_load_full(&board->dead) == 0);
 	history_take(h, seed, image);
 }
 
