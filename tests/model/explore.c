@@ -352,7 +352,7 @@ static void show_failure(void)
 
 static bool random_walks(double until)
 {
-	for (uint64_t i = 0; i < limits.executions; i++) {
+	for (uint64_t i = 0; !limits.executions || i < limits.executions; i++) {
 		random_state = (limits.seed + i) * 0x9e3779b97f4a7c15u + 1;
 		if (limits.mode == MODE_PCT)
 			pct_begin();
@@ -385,9 +385,21 @@ static bool search(double until, bool *ret_all)
 		}
 		prefix = frame_count;
 		if ((limits.executions && i >= limits.executions) ||
-		    (i % 256 == 0 && seconds_now() > until))
+		    (i % 64 == 0 && seconds_now() > until))
 			return true;
 	}
+}
+
+static bool search_bounded_first(double until, bool *ret_all)
+{
+	bool ok = true;
+
+	if (model->preempt && limits.preempt < 0 && limits.mode == MODE_SEARCH) {
+		limits.preempt = model->preempt;
+		ok = search((seconds_now() + until) / 2, ret_all);
+		limits.preempt = -1;
+	}
+	return ok && search(until, ret_all);
 }
 
 struct progress {
@@ -434,7 +446,7 @@ static bool search_kills(struct progress *p)
 			plan = (struct plan){.victim = {i, -1}, .at = {at, 0}};
 			memset(visible_max, 0, sizeof(visible_max));
 			tally.kills++;
-			if (!search(now + share * 0.5, &all))
+			if (!search_bounded_first(now + share * 0.5, &all))
 				return false;
 			p->all &= all;
 			if (!search_second(p, now + share))
@@ -442,6 +454,56 @@ static bool search_kills(struct progress *p)
 		}
 	}
 	return true;
+}
+
+/* Would walks at random find a final state that the search has missed? */
+static bool cross_check(double until)
+{
+	uint64_t states = tally.states;
+	uint64_t executions = limits.executions;
+	bool ok;
+
+	limits.mode = MODE_RANDOM;
+	limits.executions = limits.cross;
+	ok = random_walks(until);
+	limits.mode = MODE_SEARCH;
+	limits.executions = executions;
+	if (ok && tally.states != states) {
+		snprintf(failure, sizeof(failure), "the search found %llu of %llu final states",
+			 (unsigned long long)states, (unsigned long long)tally.states);
+		printf("  %s\n", failure);
+		return false;
+	}
+	return ok;
+}
+
+/* Nobody dies: first with few preemptions, then all, and if that takes too long at random. */
+static bool search_alive(double until, bool *ret_all)
+{
+	double now = seconds_now();
+	double share = (until - now) / 3;
+	enum mode mode = limits.mode;
+	bool ok = true;
+
+	*ret_all = false;
+	if (mode != MODE_SEARCH || limits.preempt >= 0)
+		return search(until, ret_all);
+	if (model->preempt) {
+		limits.preempt = model->preempt;
+		ok = search(now + share, ret_all);
+		limits.preempt = -1;
+	}
+	ok = ok && search(until - share, ret_all);
+	if (ok && *ret_all && limits.cross)
+		ok = cross_check(until);
+	if (!ok || *ret_all || model->killable)
+		return ok;
+	limits.mode = MODE_RANDOM;
+	ok = random_walks(until - share / 2);
+	limits.mode = MODE_PCT;
+	ok = ok && random_walks(until);
+	limits.mode = mode;
+	return ok;
 }
 
 bool search_quietly(const struct model *m)
@@ -471,7 +533,7 @@ bool explore_model(const struct model *m, const char *wanted)
 	}
 	tally.states = 0;
 	before = tally;
-	ok = search(m->killable ? began + limits.seconds * 0.4 : p.until, &all);
+	ok = search_alive(m->killable ? began + limits.seconds * 0.4 : p.until, &all);
 	p.all &= all;
 	if (ok && m->killable)
 		ok = search_kills(&p);

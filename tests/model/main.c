@@ -11,7 +11,7 @@ static const char usage[] =
 	"usage: model [--list] [--litmus] [--quick] [--model NAME]... [--budget SECONDS]\n"
 	"             [--executions N] [--random N | --pct N | --naive] [--seed N] [--depth N]\n"
 	"             [--preempt N] [--no-kills] [--expect-failure] [--replay CHOICES]\n"
-	"             [--rcsc] [--states]\n"
+	"             [--rcsc] [--states] [--cross N]\n"
 	"Without --model and --litmus: everything.  --budget is per model, 0: no limit.\n"
 	"--random and --pct N: N random walks per model and place of death instead of all "
 	"orders.\n";
@@ -22,7 +22,6 @@ static bool do_litmus;
 static bool quick;
 static bool expect_failure;
 static bool no_kills;
-static int preempt = -2;
 static const char *replay;
 static int passed;
 static int bad;
@@ -77,7 +76,6 @@ static void run_models(void)
 
 		if (!wanted(&m))
 			continue;
-		limits.preempt = preempt > -2 ? preempt : m.preempt ? m.preempt : -1;
 		if (no_kills)
 			m.killable = 0;
 		if (replay)
@@ -91,87 +89,123 @@ static void run_models(void)
 	}
 }
 
-static void set_mode(enum mode mode, const char *count)
+enum {
+	LIST = 'l',
+	LITMUS = 'L',
+	QUICK = 'q',
+	MODEL = 'm',
+	BUDGET = 'b',
+	EXECUTIONS = 'e',
+	RANDOM = 'r',
+	PCT = 'p',
+	NAIVE = 'n',
+	SEED = 's',
+	DEPTH = 'd',
+	PREEMPT = 'P',
+	NO_KILLS = 'k',
+	EXPECT_FAILURE = 'x',
+	REPLAY = 'R',
+	RCSC = 'c',
+	STATES = 'S',
+	CROSS = 'X'
+};
+
+static const struct option longs[] = {{"list", 0, NULL, LIST},
+				      {"litmus", 0, NULL, LITMUS},
+				      {"quick", 0, NULL, QUICK},
+				      {"model", 1, NULL, MODEL},
+				      {"budget", 1, NULL, BUDGET},
+				      {"executions", 1, NULL, EXECUTIONS},
+				      {"random", 1, NULL, RANDOM},
+				      {"pct", 1, NULL, PCT},
+				      {"naive", 0, NULL, NAIVE},
+				      {"seed", 1, NULL, SEED},
+				      {"depth", 1, NULL, DEPTH},
+				      {"preempt", 1, NULL, PREEMPT},
+				      {"no-kills", 0, NULL, NO_KILLS},
+				      {"expect-failure", 0, NULL, EXPECT_FAILURE},
+				      {"replay", 1, NULL, REPLAY},
+				      {"rcsc", 0, NULL, RCSC},
+				      {"states", 0, NULL, STATES},
+				      {"cross", 1, NULL, CROSS},
+				      {NULL, 0, NULL, 0}};
+
+static void list(void)
 {
-	limits.mode = mode;
-	if (count)
-		limits.executions = strtoull(count, NULL, 0);
+	for (int i = 0; models_all[i]; i++)
+		printf("%-24s %s\n", models_all[i]->name, models_all[i]->what);
+	exit(0);
 }
 
-static int parse(int argc, char **argv)
+/* An option that has no value. */
+static void flag(int c)
 {
-	static const struct option longs[] = {
-		{"list", 0, NULL, 'l'},	    {"litmus", 0, NULL, 'L'},
-		{"quick", 0, NULL, 'q'},    {"model", 1, NULL, 'm'},
-		{"budget", 1, NULL, 'b'},   {"executions", 1, NULL, 'e'},
-		{"random", 1, NULL, 'r'},   {"pct", 1, NULL, 'p'},
-		{"naive", 0, NULL, 'n'},    {"seed", 1, NULL, 's'},
-		{"depth", 1, NULL, 'd'},    {"preempt", 1, NULL, 'P'},
-		{"no-kills", 0, NULL, 'k'}, {"expect-failure", 0, NULL, 'x'},
-		{"replay", 1, NULL, 'R'},   {"rcsc", 0, NULL, 'c'},
-		{"states", 0, NULL, 'S'},   {NULL, 0, NULL, 0}};
+	if (c == LIST)
+		list();
+	do_litmus |= c == LITMUS;
+	quick |= c == QUICK;
+	no_kills |= c == NO_KILLS;
+	expect_failure |= c == EXPECT_FAILURE;
+	limits.rcsc |= c == RCSC;
+	limits.states |= c == STATES;
+	if (c == NAIVE)
+		limits.mode = MODE_NAIVE;
+}
+
+static bool value(int c, const char *text)
+{
+	uint64_t number = strtoull(text, NULL, 0);
+
+	switch (c) {
+	case MODEL:
+		if (name_count < 32)
+			names[name_count++] = text;
+		return true;
+	case BUDGET:
+		limits.seconds = atof(text) > 0 ? atof(text) : 1e9;
+		return true;
+	case RANDOM:
+	case PCT:
+		limits.mode = c == PCT ? MODE_PCT : MODE_RANDOM;
+		limits.executions = number;
+		return true;
+	case EXECUTIONS:
+		limits.executions = number;
+		return true;
+	case CROSS:
+		limits.cross = number;
+		limits.states = true;
+		return true;
+	case SEED:
+		limits.seed = number;
+		return true;
+	case DEPTH:
+		limits.depth = (int)number;
+		return true;
+	case PREEMPT:
+		limits.preempt = (int)number;
+		return true;
+	case REPLAY:
+		replay = text;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool parse(int argc, char **argv)
+{
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
-		switch (c) {
-		case 'l':
-			for (int i = 0; models_all[i]; i++)
-				printf("%-24s %s\n", models_all[i]->name, models_all[i]->what);
-			exit(0);
-		case 'L':
-			do_litmus = true;
-			break;
-		case 'q':
-			quick = true;
-			break;
-		case 'm':
-			if (name_count < 32)
-				names[name_count++] = optarg;
-			break;
-		case 'b':
-			limits.seconds = atof(optarg) > 0 ? atof(optarg) : 1e9;
-			break;
-		case 'e':
-			limits.executions = strtoull(optarg, NULL, 0);
-			break;
-		case 'r':
-			set_mode(MODE_RANDOM, optarg);
-			break;
-		case 'p':
-			set_mode(MODE_PCT, optarg);
-			break;
-		case 'n':
-			set_mode(MODE_NAIVE, NULL);
-			break;
-		case 's':
-			limits.seed = strtoull(optarg, NULL, 0);
-			break;
-		case 'd':
-			limits.depth = atoi(optarg);
-			break;
-		case 'P':
-			preempt = atoi(optarg);
-			break;
-		case 'k':
-			no_kills = true;
-			break;
-		case 'x':
-			expect_failure = true;
-			break;
-		case 'c':
-			limits.rcsc = true;
-			break;
-		case 'S':
-			limits.states = true;
-			break;
-		case 'R':
-			replay = optarg;
-			break;
-		default:
-			return -1;
-		}
+		if (c == '?')
+			return false;
+		if (!optarg)
+			flag(c);
+		else if (!value(c, optarg))
+			return false;
 	}
-	return optind == argc ? 0 : -1;
+	return optind == argc;
 }
 
 int main(int argc, char **argv)
@@ -182,7 +216,7 @@ int main(int argc, char **argv)
 	limits.seconds = 60;
 	limits.seed = 1;
 	limits.depth = 3;
-	if (parse(argc, argv) < 0) {
+	if (!parse(argc, argv)) {
 		fputs(usage, stderr);
 		return 2;
 	}

@@ -32,6 +32,8 @@ struct model {
 	void (*always)(void);
 	/* When all threads have ended or died.  Not modelled; may call the library. */
 	void (*check)(void);
+	/* All recoverers start at the first death, not each at that of the one before. */
+	bool together;
 	/* Who may be killed: bits of thread numbers, recoverers included; 0: nobody. */
 	unsigned killable;
 	/* Sleeps that may end by themselves at any time, per thread: time-out, or for no reason. */
@@ -39,7 +41,7 @@ struct model {
 	int spurious;
 	/* After a death, when nobody can run any more, sleepers time out: for what it swallowed. */
 	bool patient;
-	/* Default bound on preemptions in one execution; 0: none, exhaustive. */
+	/* If not 0: first look at executions with so few preemptions; most faults need few. */
 	int preempt;
 	/* NULL, or what is known to go wrong if acquire loads are as weak as C11 allows: must be
 	 * found.  Then the model is run again with loads as processors make them, see README.md. */
@@ -54,8 +56,8 @@ extern const struct model *const models_all[];
 
 /* Make a segment with `count` participants, one process with one thread each, all joined. */
 void world_make(int count);
-/* The same, but participants from `joined` on have no thread slot yet. */
-void world_make_some(int count, int joined);
+/* Attach one participant; a new segment has room for so many processes. */
+void world_attach(int self, uint32_t processes);
 struct weir_segment *world_seg(int self);
 /* From here on the calls are those of participant `self`. */
 void world_as(int self);

@@ -111,7 +111,7 @@ static bool dies_now(int thread)
 
 static bool awaited(int self)
 {
-	if (self > model->peers)
+	if (self > model->peers && !model->together)
 		return threads[self - 1].dead;
 	for (int i = 0; i < model->peers; i++) {
 		if (threads[i].dead)

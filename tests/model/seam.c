@@ -51,6 +51,8 @@ static struct {
 } shared[SHARED];
 static int shared_count;
 
+static void (*begin_anew)(void);
+
 static int me(void)
 {
 	return modelled() ? running : kernel.as;
@@ -145,27 +147,27 @@ void world_quiet(void)
 	}
 }
 
-void world_make_some(int count, int joined)
+void world_attach(int self, uint32_t processes)
 {
 	int r;
 
-	for (int i = 0; i < count; i++) {
-		world_as(i);
-		r = weir_segment_open("/model",
-				      &WEIR_OPTS(segment, .flags = WEIR_CREATE, .bytes = 96 << 10,
-						 .processes = 6, .threads = 6, .objects = 3),
-				      &kernel.process[i].seg);
-		if (r == 0 && i < joined)
-			r = weir_segment_join(world_seg(i));
-		if (r < 0)
-			model_fail("setup: %s", strerror(-r));
-	}
-	world_as(0);
+	world_as(self);
+	r = weir_segment_open("/model",
+			      &WEIR_OPTS(segment, .flags = WEIR_CREATE, .bytes = 96 << 10,
+					 .processes = processes, .threads = 6, .objects = 3),
+			      &kernel.process[self].seg);
+	if (r < 0)
+		model_fail("setup: %s", strerror(-r));
 }
 
 void world_make(int count)
 {
-	world_make_some(count, count);
+	for (int i = 0; i < count; i++) {
+		world_attach(i, 6);
+		if (weir_segment_join(world_seg(i)) < 0)
+			model_fail("setup: cannot join");
+	}
+	world_as(0);
 }
 
 void *world_shared(const char *name, size_t bytes)
@@ -239,6 +241,8 @@ void kernel_reset(void)
 	memcpy(heap, heap_first, kernel_first.heap_used);
 	kernel = kernel_first;
 	weir__self_cache = kernel.process[0].self;
+	if (begin_anew)
+		begin_anew();
 	for (int i = 0; i < private_count; i++)
 		memcpy(privates[i].at, privates[i].first, privates[i].bytes);
 	for (int i = 0; i < THREADS_MAX; i++)
@@ -300,7 +304,8 @@ int model_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void
 {
 	(void)prepare;
 	(void)parent;
-	(void)child;
+	if (!kernel.files) /* From a constructor: what it keeps per thread begins anew. */
+		begin_anew = child;
 	return 0;
 }
 

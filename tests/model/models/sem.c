@@ -144,7 +144,8 @@ const struct model sem_wait3 = {.name = "sem-wait3",
 				.setup = setup_three,
 				.always = always,
 				.check = check_three,
-				.weak = "nobody can run"};
+				.weak = "nobody can run",
+				.preempt = 2};
 
 /* --- weights ---------------------------------------------------------------------------------- */
 
@@ -232,7 +233,8 @@ const struct model sem_cancel3 = {.name = "sem-cancel3",
 				  .setup = setup_held,
 				  .always = always,
 				  .check = check_cancel_wait,
-				  .weak = "nobody can run"};
+				  .weak = "nobody can run",
+				  .preempt = 2};
 
 /* --- resizing --------------------------------------------------------------------------------- */
 
@@ -291,6 +293,64 @@ const struct model sem_kill = {.name = "sem-kill",
 			       .killable = 1 | 4,
 			       .patient = true,
 			       .quick = true};
+
+/* --- two who sweep, and a newcomer in the dead one's slot --------------------------------------
+ */
+
+static struct weir_sem *const *newcomer = &sem[3];
+
+static void setup_reuse(void)
+{
+	inside = world_shared("inside", sizeof(*inside));
+	world_private(taken, sizeof(taken));
+	memset(taken, 0, sizeof(taken));
+	for (int i = 0; i < 4; i++) {
+		world_attach(i, 6);
+		if (i < 3)
+			EXPECT(weir_segment_join(world_seg(i)) == 0);
+		EXPECT(weir_sem_open(world_seg(i), "s", &WEIR_OPTS(sem, .permits = 2), &sem[i]) ==
+		       0);
+	}
+	world_as(0);
+	EXPECT(weir_sem_try_acquire(sem[0], 1) == 0);
+}
+
+static void hold_on(int self)
+{
+	taken[self] = weir_sem_try_acquire(sem[self], 1) == 0;
+	EXPECT(weir_sem_release(sem[self], 1) == 0);
+}
+
+/* It joins after the death, perhaps into the slot that has just been swept, and keeps a permit. */
+static void join_and_take(int self)
+{
+	taken[self] = weir_sem_try_acquire(*newcomer, 1) == 0;
+}
+
+static void check_reuse(void)
+{
+	struct weir_sem_stat stat;
+
+	world_as(3);
+	EXPECT(weir_segment_recover(world_seg(3), NULL) == 0);
+	EXPECT(weir_sem_check(sem[3], NULL) == 0);
+	EXPECT(weir_sem_stat(sem[3], &stat) == 0);
+	if (model_victim() == 0) {
+		EXPECT(stat.used == (uint32_t)taken[3]);
+		EXPECT(stat.held_here == (uint32_t)taken[3]);
+	}
+}
+
+const struct model sem_reuse = {.name = "sem-reuse",
+				.what = "two sweep at once; a newcomer takes the dead one's slot",
+				.body = {hold_on, recover, recover, join_and_take},
+				.peers = 1,
+				.together = true,
+				.setup = setup_reuse,
+				.always = always,
+				.check = check_reuse,
+				.killable = 1,
+				.preempt = 2};
 
 static void setup_kill_held(void)
 {

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Rate limiter and circuit breaker. */
+#include "help.h"
+
+static struct weir_limiter *limiter[BODIES_MAX];
+static struct weir_breaker *breaker[BODIES_MAX];
+static int allowed[BODIES_MAX];
+static int probes[BODIES_MAX];
+
+/* --- one limit -------------------------------------------------------------------------------- */
+
+static void make_limiter(uint64_t burst, uint32_t keys)
+{
+	world_private(allowed, sizeof(allowed));
+	memset(allowed, 0, sizeof(allowed));
+	world_make(2);
+	for (int i = 0; i < 2; i++) {
+		world_as(i);
+		EXPECT(weir_limiter_open(world_seg(i), "l",
+					 &WEIR_OPTS(limiter, .count = 1, .period_ns = 1000000000,
+						    .burst = burst, .keys = keys),
+					 &limiter[i]) == 0);
+	}
+}
+
+static void setup_limit(void)
+{
+	make_limiter(2, 0);
+}
+
+static void ask_twice(int self)
+{
+	for (int i = 0; i < 2; i++) {
+		int r = weir_limiter_allow(limiter[self], 1, NULL);
+
+		EXPECT(r == 0 || r == -EAGAIN);
+		allowed[self] += r == 0;
+	}
+}
+
+/* No time passes: the burst and not one more, and none is lost. */
+static void check_limit(void)
+{
+	struct weir_verdict v;
+
+	world_as(0);
+	EXPECT(allowed[0] + allowed[1] == 2);
+	EXPECT(weir_limiter_allow(limiter[0], 1, &v) == -EAGAIN && v.remaining == 0);
+}
+
+const struct model limiter_burst = {.name = "limiter-burst",
+				    .what = "2 x 2 calls for a burst of two",
+				    .body = {ask_twice, ask_twice},
+				    .peers = 2,
+				    .setup = setup_limit,
+				    .check = check_limit,
+				    .quick = true};
+
+static void ask_and_refund(int self)
+{
+	int r = weir_limiter_allow(limiter[self], 1, NULL);
+
+	if (r == 0)
+		EXPECT(weir_limiter_refund(limiter[self], 1) == 0);
+	allowed[self] += r == 0;
+}
+
+static void check_refund(void)
+{
+	struct weir_verdict v;
+
+	world_as(0);
+	EXPECT(weir_limiter_allow(limiter[0], 2 - (uint64_t)allowed[0], &v) == 0);
+	EXPECT(v.remaining == 0);
+}
+
+static void ask_once(int self)
+{
+	allowed[self] += weir_limiter_allow(limiter[self], 1, NULL) == 0;
+}
+
+const struct model limiter_refund = {.name = "limiter-refund",
+				     .what = "one takes, the other takes and gives back",
+				     .body = {ask_once, ask_and_refund},
+				     .peers = 2,
+				     .setup = setup_limit,
+				     .check = check_refund,
+				     .quick = true};
+
+/* --- keys ------------------------------------------------------------------------------------- */
+
+static void setup_keys(void)
+{
+	make_limiter(2, 8);
+}
+
+static void ask_key(int self)
+{
+	for (int i = 0; i < 2; i++)
+		allowed[self] += weir_limiter_allow_key(limiter[self], "k", 1, 1, NULL) == 0;
+}
+
+/* At most the calls that met the key for the first time too many, and then they are owed. */
+static void check_keys(void)
+{
+	uint64_t ahead = (uint64_t)(allowed[0] + allowed[1]) * 1000000000;
+	struct weir_verdict v;
+
+	world_as(0);
+	EXPECT(allowed[0] + allowed[1] >= 2 && allowed[0] + allowed[1] <= 3);
+	EXPECT(weir_limiter_allow_key(limiter[0], "k", 1, 1, &v) == -EAGAIN);
+	EXPECT(v.reset_ns + 1000000 >= ahead && v.reset_ns <= ahead + 1000000);
+}
+
+const struct model limiter_keys = {.name = "limiter-keys",
+				   .what = "two meet a key for the first time",
+				   .body = {ask_key, ask_key},
+				   .peers = 2,
+				   .setup = setup_keys,
+				   .check = check_keys};
+
+/* --- breaker ---------------------------------------------------------------------------------- */
+
+static void make_breaker(int count)
+{
+	world_private(probes, sizeof(probes));
+	memset(probes, 0, sizeof(probes));
+	world_make(count);
+	for (int i = 0; i < count; i++) {
+		world_as(i);
+		EXPECT(weir_breaker_open(world_seg(i), "b",
+					 &WEIR_OPTS(breaker, .min_calls = 2, .failure_pct = 100,
+						    .open_ms = 1, .probe_ms = 1000),
+					 &breaker[i]) == 0);
+	}
+	world_as(0);
+}
+
+static enum weir_breaker_mode state(int who)
+{
+	struct weir_breaker_stat s;
+
+	EXPECT(weir_breaker_stat(breaker[who], &s) == 0);
+	return s.mode;
+}
+
+static void setup_trip(void)
+{
+	make_breaker(2);
+}
+
+static void fail_once(int self)
+{
+	struct weir_call call;
+
+	EXPECT(weir_breaker_allow(breaker[self], &call, NULL) == 0);
+	EXPECT(weir_breaker_done(breaker[self], &call, 1) == 0);
+}
+
+static void check_trip(void)
+{
+	world_as(0);
+	EXPECT(state(0) == WEIR_BREAKER_OPEN);
+}
+
+const struct model breaker_trip = {.name = "breaker-trip",
+				   .what = "two failures in two processes: one of them opens it",
+				   .body = {fail_once, fail_once},
+				   .peers = 2,
+				   .setup = setup_trip,
+				   .check = check_trip,
+				   .quick = true};
+
+static void make_due(int count)
+{
+	make_breaker(count);
+	EXPECT(weir_breaker_force(breaker[0], WEIR_BREAKER_OPEN) == 0);
+	for (int i = 0; i < count; i++) {
+		world_as(i);
+		model_pass(2000000);
+	}
+}
+
+static void setup_probe(void)
+{
+	make_due(2);
+}
+
+static void probe(int self)
+{
+	struct weir_call call;
+	int r = weir_breaker_allow(breaker[self], &call, NULL);
+
+	EXPECT(r == 0 || r == -EAGAIN);
+	if (r < 0)
+		return;
+	probes[self] += call.probe != 0;
+	EXPECT(weir_breaker_done(breaker[self], &call, 0) == 0);
+}
+
+static void check_probe(void)
+{
+	world_as(0);
+	EXPECT(probes[0] + probes[1] == 1);
+	EXPECT(state(0) == WEIR_BREAKER_CLOSED);
+}
+
+const struct model breaker_probe = {.name = "breaker-probe",
+				    .what = "two ask after the pause: exactly one probe",
+				    .body = {probe, probe},
+				    .peers = 2,
+				    .setup = setup_probe,
+				    .check = check_probe,
+				    .quick = true};
+
+extern const struct model breaker_kill;
+
+static void setup_breaker_kill(void)
+{
+	make_due(4);
+}
+
+/* Never left half-open by a dead prober. */
+static void check_breaker_kill(void)
+{
+	int who = survivor(&breaker_kill);
+	struct weir_breaker_stat s;
+
+	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
+	EXPECT(weir_breaker_stat(breaker[who], &s) == 0);
+	EXPECT(probes[0] + probes[1] <= 1 || s.reopened > 0);
+	EXPECT(s.mode != WEIR_BREAKER_HALF_OPEN || s.probes_left == 1);
+	EXPECT(s.probes_out == 0);
+}
+
+const struct model breaker_kill = {.name = "breaker-kill",
+				   .what = "who probes dies anywhere; so does who recovers",
+				   .body = {probe, probe, recover, recover},
+				   .peers = 2,
+				   .setup = setup_breaker_kill,
+				   .check = check_breaker_kill,
+				   .killable = 1 | 4,
+				   .quick = true};

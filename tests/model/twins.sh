@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Each twin of twins.txt: change a copy of the source, compile it as the library is compiled, link
+# it with the rest, and let its model find the fault.  twins.sh BUILD SECONDS [NAME...]
+set -u
+build=$1
+budget=$2
+shift 2
+root=$(cd "$(dirname "$0")/../.." && pwd)
+cd "$root" || exit 1
+work=$build/model/twins
+mkdir -p "$work"
+passed=0
+failed=0
+flags=(-std=c11 -g -O1 -D_GNU_SOURCE -DWEIR_CRASH -Wall -Wextra -Werror -I"$build/gen" -Ilib/include
+	-fsanitize=thread -include tests/model/relax.h)
+
+say() { # ok?, name, text
+	if [ "$1" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+	printf '%-4s twin %-28s %s\n' "$1" "$2" "$3"
+}
+
+# A copy of lib/ with the change; everything that includes a changed header is compiled again.
+build_twin() { # name, file
+	local dir=$work/$1 object source
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	cp -r lib "$dir/lib"
+	sed "${seds[@]}" "$2" >"$dir/$2"
+	if cmp -s "$2" "$dir/$2"; then
+		say FAIL "$1" "its pattern matches nothing in $2"
+		return 1
+	fi
+	objects=()
+	for source in lib/{seg,sync,obj,meta}/*.c; do
+		object=$build/model/${source%.c}.o
+		if [ "$source" = "$2" ] || [ "${2%.h}" != "$2" ]; then
+			object=$dir/${source//\//_}.o
+			if ! gcc "${flags[@]}" -I"$dir/lib" -c -o "$object" "$dir/$source" 2>"$dir/log"; then
+				say FAIL "$1" "does not compile: $(head -1 "$dir/log")"
+				return 1
+			fi
+			objcopy --redefine-syms=tests/model/seam.syms "$object"
+		fi
+		objects+=("$object")
+	done
+	gcc -o "$dir/model" "$build"/model/core.o "$build"/model/litmus_tests.o \
+		"$build"/model/models/*.o "$build"/model/layout_tables.o "${objects[@]}"
+}
+
+run_twin() {
+	local out
+	[ -z "$name" ] && return
+	[ $# -gt 0 ] && [[ " $* " != *" $name "* ]] && return
+	build_twin "$name" "$file" || return
+	# shellcheck disable=SC2086
+	if out=$("$work/$name/model" --expect-failure --budget "$budget" --model $model); then
+		say ok "$name" "$(sed -n 's/^model: \([0-9]*\) executions.*/\1/p' <<<"$out") executions, $model: $(
+			head -1 <<<"$out" | cut -c1-70 | sed 's/^ *//')"
+	else
+		say FAIL "$name" "not noticed by $model: $why"
+		[ -n "${KEEP:-}" ] || tail -3 <<<"$out"
+	fi
+	rm -rf "${work:?}/$name"
+}
+
+name='' file='' model='' why='' seds=()
+while read -r key rest; do
+	case $key in
+	twin) run_twin "$@" && : ; name=$rest seds=() ;;
+	file) file=$rest ;;
+	model) model=$rest ;;
+	sed) seds+=(-e "$rest") ;;
+	why) why=$rest ;;
+	esac
+done < <(cat tests/model/twins.txt; echo twin)
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
