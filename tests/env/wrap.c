@@ -38,12 +38,12 @@ static void *object(uint32_t index)
 
 /* --- semaphore ------------------------------------------------------------------------------- */
 
-/* The bit, not the number of waiters: until it is set the child may be overtaken. */
+/* Until the bit is set the child may be overtaken, and a bit alone may be the last wait's. */
 static void grant_to_the_child(const struct weir_sem_shm *shm)
 {
 	for (int i = 0; i < 200; i++) {
 		IS(weir_sem_acquire(sem, 2, NULL), 0);
-		while (!weir_sem_word_wait(get(&shm->word)))
+		while (!weir_sem_word_wait(get(&shm->word)) || waiters() == 0)
 			sched_yield();
 		IS(weir_sem_release(sem, 2), 0);
 	}

@@ -18,6 +18,4 @@ tsan: $(BUILD)/twins $(BUILD)/twins-clang ## threads in the place of processes, 
 	$(Q)tests/tsan/run.sh 5 $^
 tsan-check: $(BUILD)/twins ## once, with gcc
 	$(Q)tests/tsan/run.sh 1 $^
-tsan-open: $(BUILD)/twins # what is reported today, see README.md
-	$(Q)tests/tsan/run.sh "1 joining_while_another_waits" $^
-.PHONY: tsan tsan-check tsan-open
+.PHONY: tsan tsan-check

@@ -49,7 +49,7 @@ struct thread {
 uint32_t pick(struct thread *t, uint32_t below);
 /* Run fn in `count` threads (at most 16) that begin together, and wait for their ends. */
 void run_threads(int count, void (*fn)(struct thread *t));
-/* In a thread: take a slot, and wait until all have one; see open_ones[]. */
+/* In a thread: take a slot, and wait until all have one. */
 void join_and_meet(void);
 
 struct scenario {
@@ -58,7 +58,6 @@ struct scenario {
 };
 extern const struct scenario limits[];
 extern const struct scenario others[];
-extern const struct scenario open_ones[]; /* reported today: run by name only */
-extern const struct scenario broken[];	  /* races that must be reported */
+extern const struct scenario broken[]; /* races that must be reported */
 
 #endif

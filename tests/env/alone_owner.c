@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Open: a segment must belong to root or to the caller.  In a user namespace whoever has no number
+ * A segment must belong to root or to the caller.  In a user namespace whoever has no number
  * there shows as the overflow uid, and so does a caller without one: then the file of any stranger
- * looks like the caller's own and is opened.  As root; needs user namespaces.
+ * looks like the caller's own, and must not be opened.  As root; needs user namespaces.
  */
 #include <errno.h>
 #include <grp.h>
