@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,26 @@ void fail_in_run(void)
 bool fail_is_run(void)
 {
 	return in_run;
+}
+
+/* A peer has truncated the file that we have mapped: memory that was there is not.  The mapping is
+ * of no use any more, and neither is anything that stdio holds. */
+static void on_sigbus(int signal)
+{
+	static const char text[] = "weir: the segment's file was truncated while it was in use "
+				   "(W-EBADMSG)\n  see    weir-errors(7) \"W-EBADMSG\"\n";
+	ssize_t written = write(STDERR_FILENO, text, sizeof(text) - 1);
+
+	(void)signal;
+	(void)written;
+	_exit(in_run ? EXIT_RUN_FAILED : EXIT_MISMATCH);
+}
+
+void fail_on_truncation(void)
+{
+	struct sigaction action = {.sa_handler = on_sigbus};
+
+	sigaction(SIGBUS, &action, NULL);
 }
 
 static const struct code *code_of(int error)

@@ -285,6 +285,7 @@ int main(int argc, char **argv)
 		print_overview(stderr);
 		return EXIT_USAGE;
 	}
+	fail_on_truncation();
 	status = dispatch(argc, argv);
 	/* A full disk must not look like success. */
 	if (fflush(stdout) == EOF || ferror(stdout))

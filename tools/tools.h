@@ -138,6 +138,8 @@ __attribute__((format(printf, 3, 4))) int fail(int error, const struct fault *fa
 /* From here on every failure of ours is status 125: the status belongs to a command we run. */
 void fail_in_run(void);
 bool fail_is_run(void);
+/* From here on a mapped segment that a peer truncates is a failure with words, not a crash. */
+void fail_on_truncation(void);
 /* "W-EACCES" and the words for an errno, either sign. */
 const char *fail_code(int error);
 const char *fail_words(int error);

@@ -420,6 +420,12 @@ both "100 bytes" 5 W-EBADMSG 'only 100 bytes'
 fresh
 truncate -s 1M "$S"
 both "truncated" 5 W-EBADMSG 'truncated'
+fresh
+(sleep 0.5 && truncate -s 0 "$S") &
+case_ "truncated under one that waits" 5 err:'truncated|empty' err:W-EBADMSG -- "$W" queue get s:jobs -n 1000 --timeout 10s
+fresh
+(sleep 0.5 && truncate -s 0 "$S") &
+case_ "truncated under a run: 125" 125 err:'truncated|empty' err:W-EBADMSG -- "$W" sem run s:build -- sleep 1
 : >"$S"
 both "empty" 5 W-EBADMSG 'only 0 bytes|empty'
 head -c 1M /dev/urandom >"$S"

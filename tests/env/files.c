@@ -172,6 +172,24 @@ static void truncated_while_the_tool_looks(void)
 	note("30 runs of commands that look");
 }
 
+static void *truncate_soon(void *unused)
+{
+	sleep_ms(300);
+	MUST(truncate(env_path, 0) == 0);
+	return unused;
+}
+
+/* A command that acts has the file mapped: it too ends with an error of its own. */
+static void truncated_while_the_tool_waits(void)
+{
+	pthread_t id;
+
+	file_make();
+	IS(pthread_create(&id, NULL, truncate_soon, NULL), 0);
+	IS(tool("queue get seg:q -n 9 --timeout 9s"), 5);
+	IS(pthread_join(id, NULL), 0);
+}
+
 /* --- F16 ------------------------------------------------------------------------------------- */
 
 static uint64_t free_blocks(const char *path)
@@ -342,6 +360,7 @@ const struct row file_rows[] = {
 	{"F15", "a hole punched by a peer", hole_punched_by_a_peer},
 	{"F15", "unlinked by a peer", unlinked_by_a_peer},
 	{"F15", "truncated while the tool looks", truncated_while_the_tool_looks},
+	{"F15", "truncated while the tool waits", truncated_while_the_tool_waits},
 	{"F16", "a full file system", a_full_file_system},
 	{"F16", "no memory, no descriptors", no_memory_and_no_descriptors},
 	{"F17", "a creator dies half-way", a_creator_dies_half_way},

@@ -231,12 +231,11 @@ static void time_role(void)
 	IS(weir_queue_recv(queue, &message, 8, &bytes, &ctx), -ETIMEDOUT);
 	MUST(near(since_ms(start), 60));
 	IS(weir_limiter_open(seg, "limiter", NULL, &limiter), 0);
-	start = weir_now_ns();
-	IS(weir_limiter_wait(limiter, 1, NULL), 0); /* The one of a moment ago was the last. */
-	MUST(since_ms(start) <= 200);
-	start = weir_now_ns();
+	start = weir_now_ns(); /* The parent takes what there is: the first may wait, the second
+				  must. */
 	IS(weir_limiter_wait(limiter, 1, NULL), 0);
-	MUST(since_ms(start) >= 95 && since_ms(start) <= 200);
+	IS(weir_limiter_wait(limiter, 1, NULL), 0);
+	MUST(since_ms(start) >= 95 && since_ms(start) <= 400);
 	MUST(cpu_ms() - cpu < 150);
 	IS(weir_breaker_open(seg, "breaker", NULL, &breaker), 0);
 	IS(weir_breaker_allow(breaker, &call, &retry_ns), -EAGAIN); /* Opened outside, 60 s. */
