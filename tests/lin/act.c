@@ -155,19 +155,21 @@ static void send(void)
 	op_end(op, r);
 }
 
-static void receive(void)
+static void receive(bool any_room)
 {
 	struct op *op = op_begin(RECV);
 	uint8_t data[MSG_BYTES];
 	struct weir_ctx ctx;
 	uint32_t bytes = 0;
+	uint32_t room = !any_room && chance(12) ? 8 : sizeof(data); /* all messages are longer */
 	int r;
 
+	op->arg = room == 8;
 	called(op);
 	if (profile->flags & WAITS)
-		r = weir_queue_recv(me->queue, data, sizeof(data), &bytes, patience(&ctx));
+		r = weir_queue_recv(me->queue, data, room, &bytes, patience(&ctx));
 	else
-		r = weir_queue_try_recv(me->queue, data, sizeof(data), &bytes);
+		r = weir_queue_try_recv(me->queue, data, room, &bytes);
 	if (r == 0)
 		op->value = message_id(data, bytes);
 	op_end(op, r);
@@ -474,7 +476,7 @@ static void act_queue(uint8_t kind)
 		if (me->taken)
 			give_back();
 		else
-			receive();
+			receive(false);
 		break;
 	case LOAN:
 		if (me->loaned)
@@ -562,7 +564,7 @@ void party_drain(struct party *p)
 	me = p;
 	if (profile->spec == &spec_queue) {
 		do {
-			receive();
+			receive(true);
 		} while (log->op[log->count - 1].result == 0);
 		for (uint32_t i = 0; i < world.capacity; i++)
 			send();

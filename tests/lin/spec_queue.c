@@ -12,11 +12,11 @@
  * take: the first position that is not being read.  If that one is being written: -EAGAIN,
  *     although later ones may be full.  If there is none: -EAGAIN; -ESHUTDOWN if closed, unless
  *     there is no room either (all are being read, and may come back).
- * back: two steps: first the message may be taken again, then it must be taken before later
- *     ones.  The same for a message whose receiver died.  A receiver that overlaps it may have
- *     looked before and go past the message, also to -ESHUTDOWN.
- * death: each position that the dead one was writing is gone; each it was reading comes back
- *     with one more try.
+ * back: (put_back, or a receive without room for the message) two steps: first the message may be
+ * taken again, then it must be taken before later ones.  The same for a message whose receiver
+ * died.  A receiver that overlaps it may have looked before and go past the message, also to
+ * -ESHUTDOWN. death: each position that the dead one was writing is gone; each it was reading comes
+ * back with one more try.
  */
 #include <errno.h>
 #include <string.h>
@@ -155,10 +155,10 @@ static bool takeable(const struct op *op, const struct queue *q, uint32_t i)
 static enum verdict take(const struct history *h, const struct op *op, struct queue *q,
 			 uint32_t choice)
 {
-	bool unknown = op->flags & OP_OPTIONAL;
+	bool unknown = (op->flags & OP_OPTIONAL) || op->result == -EMSGSIZE;
 	struct slot *slot = &q->slot[choice];
 
-	if (op->result < 0)
+	if (op->result < 0 && op->result != -EMSGSIZE)
 		return choice == 0 ? nothing(h, op, q) : LAST;
 	if (choice >= q->count)
 		return LAST;
@@ -185,6 +185,21 @@ static enum verdict finish_receive(const struct op *op, struct queue *q)
 		return COMPLETE;
 	}
 	return REFUSED;
+}
+
+/* It had no room: the message goes back. */
+static enum verdict finish_refused(const struct op *op, struct queue *q, uint32_t step)
+{
+	for (uint32_t i = 0; i < q->count; i++) {
+		struct slot *slot = &q->slot[i];
+
+		if (slot->owner != op->who || slot->is != (step == 1 ? READING : BACK))
+			continue;
+		slot->is = step == 1 ? BACK : FULL;
+		slot->owner = step == 1 ? op->who : RETURNED;
+		return step == 1 ? NEXT : COMPLETE;
+	}
+	return step == 1 ? REFUSED : COMPLETE; /* Somebody has it already. */
 }
 
 static enum verdict put_back(const struct op *op, struct queue *q, uint32_t step)
@@ -273,7 +288,7 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 		return COMPLETE;
 	}
 	if (op->kind == RECV)
-		return finish_receive(op, q);
+		return op->arg ? finish_refused(op, q, step) : finish_receive(op, q);
 	if (op->kind == SEND || op->kind == LOAN) {
 		if (op->flags & OP_SPURIOUS)
 			return step == 0   ? look(op, q)
@@ -295,10 +310,11 @@ static void prepare(struct history *h)
 		for (uint32_t j = 0; j < h->count; j++) {
 			bool sends = op->kind == SEND || op->kind == LOAN;
 			bool takes = op->kind == RECV || op->kind == TAKE;
-			uint8_t other = h->op[j].kind;
+			uint8_t other = i == j ? KINDS : h->op[j].kind;
 
 			if (((sends && other == SHUTDOWN && conceded(CLOSING)) ||
-			     (takes && (other == PUT_BACK || other == DEATH))) &&
+			     (takes && (other == PUT_BACK || other == DEATH ||
+					(other == RECV && h->op[j].arg)))) &&
 			    ops_overlap(op, &h->op[j]))
 				op->flags |= OP_SPURIOUS;
 		}
