@@ -58,16 +58,15 @@ int clock_gettime(clockid_t clock, struct timespec *ret)
 /* --- the victim ------------------------------------------------------------------------------ */
 
 extern const char kill_end[];
-__attribute__((noinline, noclone, noipa)) static void operation(const struct peer *p, int which)
+__attribute__((noinline)) static void operation(const struct peer *p, int which)
 {
-	uint64_t value = 0;
 	bool ok;
 
 	__asm__ volatile("int3" ::: "memory");
 	ok = which == 0 ? p->put(area, SENT, 0)
 			: p->get(area, (uint64_t *)(uintptr_t)&note->buffer, 0);
 	note->returned = ok ? 1 : 2;
-	__asm__ volatile(".globl kill_end\nkill_end: int3" ::"r"(value) : "memory");
+	__asm__ volatile(".globl kill_end\nkill_end: int3" ::: "memory");
 }
 
 static void wait_stop(pid_t pid)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # broken.sh build|run BUILD CC-FLAGS...: would the checker notice?  Each row breaks the library (a
 # copy of one file, one edit) or the harness, and must be found.  Prints a table; the last line counts.
+# shellcheck disable=SC2016 # The dollars are perl's.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 how=$1
@@ -88,7 +89,7 @@ mutant "recovery: a half-written message is called sent" queue 80 $a half 's/(st
 mutant "recovery: first is not pulled back" queue 80 $a first 's/\n\tfind_first\(&v\);//'
 r=lib/obj/sem_recover.c
 mutant "recovery: an open acquire counts as done" sem 80 $r open 's/took_effect\(v, victim->thread, seq\) \? hold : hold - amount/hold/'
-mutant "recovery: an open acquire counts as not done" sem 80 $r done 's/took_effect\(v, victim->thread, seq\) \? hold : hold - amount/hold - amount/'
+mutant "recovery: an open acquire counts as not done" sem 80 $r undone 's/took_effect\(v, victim->thread, seq\) \? hold : hold - amount/hold - amount/'
 mutant "recovery: a grant to the dead is not absorbed" sem-line 80 $r absorb 's/!absorb_for\(victim, v, cell\)/0/'
 mutant "recovery: a release is done twice" sem 80 $r twice 's/if \(weir__seq_diff\(weir__sem_latest\(v, word, victim->thread, 0\), seq\) >= 0\)\s*return true;//'
 row "harness: the specification is last in, first out" queue 0 "$lin" --broken lifo

@@ -42,14 +42,12 @@ static uint32_t switches;
 static uint32_t die_at; /* switch at which the one that runs dies; 0: nobody */
 
 /* Save where we are, go on there. */
-__attribute__((naked, noinline)) static void swap(void **save, void *load)
-{
-	(void)save;
-	(void)load;
-	__asm__("push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
-		"mov %rsp, (%rdi)\n mov %rsi, %rsp\n"
-		"pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret");
-}
+void lin_swap(void **save, void *load);
+__asm__(".globl lin_swap\n.type lin_swap, @function\nlin_swap:\n"
+	"push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
+	"mov %rsp, (%rdi)\n mov %rsi, %rsp\n"
+	"pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret\n"
+	".size lin_swap, .-lin_swap\n");
 
 static uint32_t new_fuse(void)
 {
@@ -97,13 +95,13 @@ static void switch_to(int to)
 		parties[current].self = weir__self_cache;
 	current = to;
 	if (to < 0) {
-		swap(save, scheduler_sp);
+		lin_swap(save, scheduler_sp);
 		return;
 	}
 	me = &parties[to];
 	weir__self_cache = me->self;
 	hooks_map = me->seg->base;
-	swap(save, co[to].sp);
+	lin_swap(save, co[to].sp);
 }
 
 static void die(void)
