@@ -9,7 +9,7 @@
 
 #include "lin.h"
 
-#define TABLE (1u << 13)
+#define TABLE (1u << 15)
 
 struct seen {
 	uint64_t progress;

@@ -90,11 +90,16 @@ bool judge(struct history *h)
 		printf("FAIL %s: %s in part %u\n", h->profile->name,
 		       h->wrong ? h->wrong : "not linearizable", part);
 		history_print(h, stdout);
-		printf("  %s: %s --%s --profile %s --seed %llu --crash %u --histories %u --print\n",
+		printf("  %s: %s --%s --profile %s --seed %llu --crash %u --histories %u --print",
 		       strcmp(plan.mode, "walk") ? "once more (the seed gives the calls only)"
 						 : "the same again",
 		       plan.program, plan.mode, h->profile->name, (unsigned long long)h->seed,
 		       plan.crash_pct, strcmp(plan.mode, "walk") ? 100000 : 1);
+		for (int i = 0; i < CONCESSIONS; i++) {
+			if (!conceded((enum concession)i))
+				printf(" --strict %s", concession_names[i]);
+		}
+		printf("\n");
 	}
 	return !plan.first && tally.failed < 20;
 }

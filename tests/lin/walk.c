@@ -5,7 +5,9 @@
  * it is goes with it, so to the library they are processes.
  *
  * How long one runs before the next is drawn anew at each switch, around a mean drawn for each
- * history: some are ground fine, others run an operation nearly whole.
+ * history: some are ground fine, others run an operation nearly whole.  In a sixth of the histories
+ * who is next goes by rank, and whoever is stopped goes to the end (as in PCT, Burckhardt et al.,
+ * 2010): then one stands still for long while others do whole operations.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -38,6 +40,9 @@ static void *scheduler_sp;
 static uint64_t rng;
 static uint32_t fuse;
 static uint32_t mean;
+static bool ranked;
+static uint32_t rank[PARTIES]; /* the lowest goes first */
+static uint32_t last_rank;
 static uint32_t switches;
 static uint32_t die_at; /* switch at which the one that runs dies; 0: nobody */
 
@@ -51,7 +56,7 @@ __asm__(".globl lin_swap\n.type lin_swap, @function\nlin_swap:\n"
 
 static uint32_t new_fuse(void)
 {
-	return 1 + pick(&rng, 2 * mean);
+	return 1 + pick(&rng, ranked ? 16 * mean : 2 * mean);
 }
 
 static void pass_until(uint64_t ns)
@@ -59,6 +64,15 @@ static void pass_until(uint64_t ns)
 	/* relaxed: one thread. */
 	if (weir_load_relaxed(&board->clock) < ns)
 		weir_store_relaxed(&board->clock, ns);
+}
+
+static int first_in_rank(const uint32_t *able, uint32_t n)
+{
+	uint32_t best = able[0];
+
+	for (uint32_t i = 1; i < n; i++)
+		best = rank[able[i]] < rank[best] ? able[i] : best;
+	return (int)best;
 }
 
 /* Who is next?  When all sleep, time passes until the first has slept enough. */
@@ -75,7 +89,7 @@ static int next_one(void)
 			first = (int)i;
 	}
 	if (n > 0)
-		return (int)able[n == 1 ? 0 : pick(&rng, n)];
+		return ranked ? first_in_rank(able, n) : (int)able[n == 1 ? 0 : pick(&rng, n)];
 	if (first < 0)
 		return -1;
 	pass_until(co[first].deadline);
@@ -123,6 +137,7 @@ static void die(void)
 static void resched(void)
 {
 	fuse = new_fuse();
+	rank[current] = ++last_rank;
 	if (++switches == die_at)
 		die();
 	switch_to(next_one());
@@ -284,8 +299,8 @@ static void epilogue(void)
 
 static void walk_one(uint64_t seed, struct history *h)
 {
-	static const uint32_t n[] = {2, 3, 3, 4, 4, 4, 4, 4};
-	static const uint32_t means[] = {1, 1, 2, 2, 3, 5, 9, 30};
+	static const uint32_t n[] = {2, 3, 4, 4, 4, 4, 4, 4};
+	static const uint32_t means[] = {1, 1, 1, 2, 2, 3, 6, 14};
 	uint32_t image;
 
 	rng = seed;
@@ -294,7 +309,12 @@ static void walk_one(uint64_t seed, struct history *h)
 	board->parties = n[pick(&rng, 8)];
 	image = pick(&rng, IMAGES);
 	mean = means[pick(&rng, 8)];
-	die_at = pick(&rng, 100) < plan.crash_pct ? 1 + pick(&rng, 1 + 120 / mean) : 0;
+	ranked = pick(&rng, 6) == 0;
+	last_rank = 64;
+	for (uint32_t i = 0; i < PARTIES; i++)
+		rank[i] = pick(&rng, 64);
+	die_at = pick(&rng, 100) < plan.crash_pct ? 1 + pick(&rng, 1 + (ranked ? 20 : 120) / mean)
+						  : 0;
 	switches = 0;
 	world_reset(image);
 	hooks_pool_reset();
