@@ -536,6 +536,28 @@ void party_act(struct party *p)
 		allow(profile->flags & KEYED ? (uint8_t)pick(&p->rng, KEYS) : 0);
 }
 
+static void release_all(void)
+{
+	struct op *op;
+
+	if (me->hold == 0)
+		return;
+	op = op_begin(RELEASE);
+	op->arg = me->hold;
+	called(op);
+	op_end(op, weir_sem_release(me->sem, op->arg));
+	me->hold = 0;
+}
+
+bool party_waits(struct party *p)
+{
+	me = p;
+	release_all();
+	if (p->request)
+		ask(false);
+	return p->request;
+}
+
 /* Nothing stays open. */
 void party_finish(struct party *p)
 {
@@ -546,14 +568,7 @@ void party_finish(struct party *p)
 		give_loan();
 	if (p->taken)
 		give_back();
-	if (p->hold) {
-		struct op *op = op_begin(RELEASE);
-
-		op->arg = p->hold;
-		called(op);
-		op_end(op, weir_sem_release(p->sem, p->hold));
-		p->hold = 0;
-	}
+	release_all();
 }
 
 void party_drain(struct party *p)

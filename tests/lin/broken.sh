@@ -73,6 +73,7 @@ mutant "acquire: one permit too many" sem 0 $s cap 's/COUNT_BITS\) \+ weight > c
 mutant "acquire, fast: a lost CAS counts as taken" sem 0 $s lost 's/\? DONE : LOST/? DONE : DONE/'
 mutant "acquire: the last author is not told" sem 80 $s ack 's/if \(by_another\(word, self\)\)\s*weir__sem_ack\(v, word\);//g; s/unusual\(word, self, step\)/0/g'
 mutant "stop: a grant on its way is forgotten" sem-line 0 $s stop 's/if \(won\) \{/if (0) {/'
+mutant "release: nobody in the line is served" sem-wait 0 $s serve 's/if \(weir__unlikely\(weir_sem_word_wait\(word\)\)\)\s*weir__sem_grant\(v\);//'
 mutant "start: not flagged after it joined" sem-wait 0 $s flag 's/while \(!weir_sem_word_wait\(word\) &&\s*!weir_cas_full\(&v->shm->word, &word, weir_sem_word_set_wait\(word, 1\)\)\)\s*weir_relax\(\);//'
 l=lib/obj/limiter.c
 mutant "limiter: a store instead of the CAS" limiter 0 $l cas 's/if \(weir_cas_full\(&limiter->shm->tat, &tat, now \+ next\)\)\s*return 0;/weir_store_full(\&limiter->shm->tat, now + next); return 0;/'

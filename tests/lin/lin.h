@@ -225,7 +225,8 @@ static inline uint32_t pick(uint64_t *rng, uint32_t n)
 
 /* act.c */
 void party_begin(struct party *p, uint32_t ops);
-void party_act(struct party *p); /* one operation of its own choice */
+void party_act(struct party *p);   /* one operation of its own choice */
+bool party_waits(struct party *p); /* although it gave back all it had */
 void party_finish(struct party *p);
 void party_drain(struct party *p); /* the last one: is everything there? */
 void party_recover(struct party *p);

@@ -270,10 +270,34 @@ static void run_all(void)
 	lin_point = NULL;
 }
 
+static void become(uint32_t i)
+{
+	me = &parties[i];
+	weir__self_cache = me->self;
+	hooks_map = me->seg->base;
+}
+
+/* Everybody gives back what he has: then nobody may wait for long. */
+static void serve_all(void)
+{
+	uint32_t waiting = 1;
+
+	for (uint32_t turn = 0; turn < 3 * PARTIES && waiting; turn++) {
+		waiting = 0;
+		for (uint32_t i = 0; i < board->parties; i++) {
+			if (co[i].life == DEAD)
+				continue;
+			become(i);
+			waiting += party_waits(me);
+		}
+	}
+	if (waiting)
+		board->wrong = "somebody waits although all permits are free";
+}
+
 /* The rest, one after the other, by those who live. */
 static void epilogue(void)
 {
-	int dead = weir_load_relaxed(&board->dead); /* relaxed: one thread. */
 	uint32_t last = 0;
 
 	while (co[last].life == DEAD)
@@ -281,18 +305,18 @@ static void epilogue(void)
 	/* relaxed: one thread. */
 	board->end_stamp = weir_load_relaxed(&board->stamp);
 	lin_point = walk_point; /* current is -1: no switches, but our kernel. */
+	become(last);
+	if (weir_load_relaxed(&board->dead) >= 0)
+		party_recover(me);
+	if (profile->spec == &spec_sem)
+		serve_all();
 	for (uint32_t i = 0; i < board->parties; i++) {
 		if (co[i].life == DEAD)
 			continue;
-		weir__self_cache = parties[i].self;
-		hooks_map = parties[i].seg->base;
-		party_finish(&parties[i]);
+		become(i);
+		party_finish(me);
 	}
-	weir__self_cache = parties[last].self;
-	hooks_map = parties[last].seg->base;
-	me = &parties[last];
-	if (dead >= 0)
-		party_recover(me);
+	become(last);
 	party_drain(me);
 	lin_point = NULL;
 }
