@@ -58,6 +58,7 @@ enum op_kind {
 	OP_PROBE, /* a load of the newest value */
 	OP_AWAIT, /* a recoverer's wait for a death */
 	OP_YIELD,
+	OP_END, /* nothing: so that a thread can die after its last operation */
 	OP_DIE,
 };
 

@@ -249,7 +249,12 @@ static int pick_given(uint16_t *ret_label)
 		return -1; /* The failure was behind the last choice, in the check. */
 	}
 	*ret_label = given[depth].label;
-	return given[depth].thread;
+	for (int i = 0; i < f->label_count[given[depth].thread]; i++) {
+		if (f->labels[given[depth].thread][i] == *ret_label)
+			return given[depth].thread;
+	}
+	model_fail("replay: thread %d has no choice %d in step %d", given[depth].thread, *ret_label,
+		   depth);
 }
 
 int pick(uint16_t *ret_label)
@@ -385,7 +390,7 @@ static bool search(double until, bool *ret_all)
 		}
 		prefix = frame_count;
 		if ((limits.executions && i >= limits.executions) ||
-		    (i % 64 == 0 && seconds_now() > until))
+		    (i % 8 == 0 && seconds_now() > until))
 			return true;
 	}
 }
@@ -397,6 +402,8 @@ static bool search_bounded_first(double until, bool *ret_all)
 	if (model->preempt && limits.preempt < 0 && limits.mode == MODE_SEARCH) {
 		limits.preempt = model->preempt;
 		ok = search((seconds_now() + until) / 2, ret_all);
+		if (seconds_now() > until)
+			*ret_all = false;
 		limits.preempt = -1;
 	}
 	return ok && search(until, ret_all);

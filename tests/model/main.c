@@ -224,6 +224,10 @@ int main(int argc, char **argv)
 		bad += litmus_run(&passed);
 	if (!do_litmus || name_count)
 		run_models();
+	if (name_count && passed + bad == 0) {
+		printf("no such model\n");
+		bad++;
+	}
 	took = seconds_now() - began;
 	printf("model: %llu executions, %llu places of death, %.1f s, %.0f executions/s\n",
 	       (unsigned long long)tally.executions, (unsigned long long)tally.kills, took,

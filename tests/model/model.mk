@@ -34,3 +34,14 @@ $(MODEL)/model: $(MODEL)/core.o $(MODEL_TEST_OBJ) $(MODEL_LIB_OBJ)
 	$(call say,LD,$@)
 	$(Q)gcc -o $@ $^
 -include $(MODEL_LIB_OBJ:.o=.d) $(MODEL_CORE_OBJ:.o=.d) $(MODEL_TEST_OBJ:.o=.d)
+
+$(BUILD)/litmus-hw: tests/model/litmus_hw.c tests/model/litmus_tests.c tests/model/litmus.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) -Itests/model $(BASE) -MF $@.d -o $@ $(filter %.c,$^)
+
+model: $(MODEL)/model $(BUILD)/litmus-hw ## every order, every crash point: the model checker, in full
+	$(Q)tests/model/run.sh full $(BUILD)
+model-check: $(MODEL)/model $(BUILD)/litmus-hw ## a sample of it
+	$(Q)tests/model/run.sh sample $(BUILD)
+.PHONY: model model-check

@@ -336,6 +336,11 @@ static void thread_main(void)
 		visible(&op);
 	}
 	model->body[self](self);
+	if (model->killable & 1u << self) {
+		struct op op = {.kind = OP_END};
+
+		visible(&op);
+	}
 	threads[self].finished = true;
 	if (starting) {
 		running = -1;

@@ -186,6 +186,9 @@ static void what_happened(const struct op *op, uint16_t label, uint64_t before, 
 	case OP_YIELD:
 		snprintf(ret, bytes, "spins");
 		break;
+	case OP_END:
+		snprintf(ret, bytes, "ends");
+		break;
 	case OP_DIE:
 		snprintf(ret, bytes, "KILLED");
 		break;

@@ -158,7 +158,7 @@ static void check_arena(void)
 	int building = 0;
 
 	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
-	EXPECT(!blocks[0] || blocks[0] != blocks[1]);
+	EXPECT(model_dead(0) || blocks[0] != blocks[1]);
 	for (; off; off = weir__arena_next(any(), off)) {
 		uint64_t word = raw((const uint8_t *)any()->base + off);
 

@@ -271,28 +271,91 @@ const struct model sem_resize = {.name = "sem-resize",
 extern const struct model sem_kill;
 extern const struct model sem_kill_waiter;
 
+/* One of two permits is thread 1's all the time: giving back too much for the dead shows. */
 static void setup_kill(void)
 {
-	make(4, 1);
+	make(4, 2);
+	world_as(1);
+	EXPECT(weir_sem_try_acquire(sem[1], 1) == 0);
+	world_as(0); /* signs the word last: its next step is a fast one */
+	EXPECT(weir_sem_try_acquire(sem[0], 1) == 0);
+	EXPECT(weir_sem_release(sem[0], 1) == 0);
+}
+
+static void fast_or_wait(int self)
+{
+	if (weir_sem_try_acquire(sem[self], 1) != 0)
+		acquire(self, 1);
+	enter(self);
 }
 
 static void check_kill(void)
 {
-	check_empty(survivor(&sem_kill));
-	if (model_dead(0))
-		EXPECT(taken[1] == 1);
+	int who = survivor(&sem_kill);
+
+	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
+	EXPECT(taken[1] == 1);
+	world_as(1);
+	EXPECT(weir_sem_check(sem[1], NULL) == 0);
+	EXPECT(weir_sem_release(sem[1], 1) == 0);
+	check_empty(1);
 }
 
 const struct model sem_kill = {.name = "sem-kill",
 			       .what = "two take and wait; one dies anywhere; so does who recovers",
-			       .body = {wait_once, wait_once, recover, recover},
+			       .body = {fast_or_wait, wait_once, recover, recover},
 			       .peers = 2,
 			       .setup = setup_kill,
 			       .always = always,
 			       .check = check_kill,
 			       .killable = 1 | 4,
 			       .patient = true,
-			       .quick = true};
+			       .quick = true,
+			       .preempt = 2};
+
+/* --- dying with a grant on the way --------------------------------------------------------------
+ */
+
+extern const struct model sem_kill_granted;
+
+static void setup_granted(void)
+{
+	make(4, 2);
+	world_as(1);
+	EXPECT(weir_sem_try_acquire(sem[1], 2) == 0);
+}
+
+static void wait_and_keep(int self)
+{
+	acquire(self, 1);
+}
+
+static void check_granted(void)
+{
+	struct weir_sem_stat stat;
+
+	int who = survivor(&sem_kill_granted);
+	uint32_t used = !model_dead(0) + (model_dead(1) ? 0u : 1u);
+
+	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
+	EXPECT(weir_sem_check(sem[who], NULL) == 0);
+	EXPECT(weir_sem_stat(sem[who], &stat) == 0);
+	EXPECT(stat.used == used);
+	EXPECT(model_dead(0) || taken[0] == 1);
+}
+
+const struct model sem_kill_granted = {
+	.name = "sem-kill-granted",
+	.what = "one waits for one of two permits; he or the giver dies",
+	.body = {wait_and_keep, give_back, recover, recover},
+	.peers = 2,
+	.setup = setup_granted,
+	.always = always,
+	.check = check_granted,
+	.killable = 1 | 2 | 4,
+	.patient = true,
+	.preempt = 2,
+	.quick = true};
 
 /* --- two who sweep, and a newcomer in the dead one's slot --------------------------------------
  */
@@ -372,4 +435,5 @@ const struct model sem_kill_waiter = {.name = "sem-kill-waiter",
 				      .always = always,
 				      .check = check_kill_waiter,
 				      .killable = 1 | 2 | 4,
-				      .patient = true};
+				      .patient = true,
+				      .preempt = 2};
