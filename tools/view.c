@@ -47,13 +47,9 @@ static int32_t seq_diff(uint64_t a, uint64_t b)
  * word is signed with, or the one that was acknowledged before that signature went. */
 static uint64_t latest(const struct sem_view *v, uint32_t lane, uint32_t which)
 {
-	uint64_t acked = v->lanes[lane].ack[which];
-	uint64_t seq = weir_sem_word_seq(v->word);
-
-	return weir_sem_word_author(v->word) == 2 * (uint64_t)lane + which &&
-			       seq_diff(seq, acked) > 0
-		       ? seq
-		       : acked;
+	if (weir_sem_word_author(v->word) == 2 * (uint64_t)lane + which)
+		return weir_sem_word_seq(v->word);
+	return v->lanes[lane].ack[which];
 }
 
 /* Was the request in the cell granted, and the grant not yet added to what the thread holds? */

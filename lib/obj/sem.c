@@ -11,8 +11,7 @@
 
 #include "obj/sem_word.h"
 
-#define ACK_SELF_MASK ((UINT64_C(1) << 27) - 1)
-#define SPINS	      200
+#define SPINS 200
 
 /* Our last step is over, and we hold `hold`: said aloud before a grant can change it. */
 static uint64_t closed(uint64_t ledger, uint64_t hold)
@@ -21,47 +20,41 @@ static uint64_t closed(uint64_t ledger, uint64_t hold)
 				weir_sem_lane_ledger_seq(ledger));
 }
 
-/* Once in 2^27 steps: acknowledge our own last one, so that 30 bits stay comparable (recovery may
- * step over one of these). */
-static void ack_self(struct weir_sem_lane_shm *lane, uint32_t which, uint64_t seq)
-{
-	if (weir__likely((seq & ACK_SELF_MASK) != 0))
-		return;
-	/* EDGE sem.ack (full -> weir__sem_latest): all our steps before this one are over. */
-	weir_swap_full(&lane->ack[which], (uint32_t)(seq - 1) & 0x3fffffff);
-}
-
 /* --- taking and giving back ----------------------------------------------------------------
  *
- * Ledger and word have their sequence numbers in the same, top, bits, so one addition steps it and
- * wraps by itself, and a step's signature is made once.  Measured: worth 3 ns of 18.
+ * Ledger and word have their sequence numbers in the same, top, bits, so one addition steps either
+ * and wraps by itself.
  */
 
 #define COUNT_BITS ((UINT64_C(1) << WEIR_SEM_WORD_AUTHOR_SHIFT) - 1) /* used and wait */
-#define MARK_SHIFT WEIR_SEM_LANE_LEDGER_ABSORBED_SHIFT
-#define STEP_ONE   (UINT64_C(1) << (WEIR_SEM_LANE_LEDGER_SEQ_SHIFT - MARK_SHIFT))
+#define SEQ_ONE	   (UINT64_C(1) << WEIR_SEM_LANE_LEDGER_SEQ_SHIFT)
+#define OPEN_ONE   (UINT64_C(1) << WEIR_SEM_LANE_LEDGER_AMOUNT_SHIFT)
+#define OP(op)	   ((uint64_t)(op) << WEIR_SEM_LANE_LEDGER_OP_SHIFT)
+/* Amount and op of the last step, which is over. */
+#define OVER_MASK (OPEN_ONE * WEIR_SEM_LANE_LEDGER_AMOUNT_MAX | OP(WEIR_SEM_LANE_LEDGER_OP_MAX))
 _Static_assert(WEIR_SEM_LANE_LEDGER_SEQ_SHIFT == 34 && WEIR_SEM_WORD_SEQ_SHIFT == 34 &&
-		       WEIR_SEM_WORD_AUTHOR_SHIFT == 21 && MARK_SHIFT == 30 &&
 		       WEIR_SEM_LANE_LEDGER_HOLD_SHIFT == 0 && WEIR_SEM_WORD_USED_SHIFT == 0,
 	       "the arithmetic below needs these places");
 
-/* The next step's number, with the mark of the last absorbed grant below it: {seq:30, mark:4}. */
-static inline uint64_t next_step(uint64_t ledger)
+/* The ledger for the next step: its number, what it moves, and what we hold once it has taken
+ * effect. */
+static inline uint64_t intent_take(uint64_t ledger, uint64_t weight)
 {
-	return (ledger >> MARK_SHIFT) + STEP_ONE;
+	return (ledger & ~OVER_MASK) + weight * (OPEN_ONE + 1) +
+	       (SEQ_ONE + OP(WEIR_SEM_LANE_OP_ACQUIRE));
 }
 
-/* The ledger for it: what it moves, and what we hold once it has taken effect. */
-static inline uint64_t intent(uint64_t step, uint64_t hold, uint64_t weight, uint64_t op)
+static inline uint64_t intent_give(uint64_t ledger, uint64_t weight)
 {
-	return step << MARK_SHIFT | hold | weight << WEIR_SEM_LANE_LEDGER_AMOUNT_SHIFT |
-	       op << WEIR_SEM_LANE_LEDGER_OP_SHIFT;
+	return (ledger & ~OVER_MASK) + weight * (OPEN_ONE - 1) +
+	       (SEQ_ONE + OP(WEIR_SEM_LANE_OP_RELEASE));
 }
 
 /* Our signature under it, in the upper bits of the word. */
-static inline uint64_t signature(uint32_t self, uint64_t step)
+static inline uint64_t next_sign(uint32_t self, uint64_t ledger)
 {
-	return ((step >> 4) << 13 | weir__sem_author(self, 0)) << WEIR_SEM_WORD_AUTHOR_SHIFT;
+	return ((ledger >> WEIR_SEM_LANE_LEDGER_SEQ_SHIFT) + 1) << WEIR_SEM_WORD_SEQ_SHIFT |
+	       weir__sem_author(self, 0) << WEIR_SEM_WORD_AUTHOR_SHIFT;
 }
 
 /* Whoever signed last was not us: he has to be told before his signature goes. */
@@ -73,49 +66,32 @@ static inline bool by_another(uint64_t word, uint32_t self)
 /* Count a success and remember which request holds the permits. */
 __attribute__((always_inline)) static inline void note_acquire(struct weir_sem_lane_shm *lane)
 {
-	/* relaxed: for display. */
-	uint64_t span = weir_load_relaxed(&weir__self_cache.thread->span);
-
 	weir__count(&lane->acquires, 1);
-	if (weir__unlikely(span != 0))
-		weir_store_relaxed(&lane->span, span); /* relaxed: for display. */
+	/* relaxed, both: for display. */
+	weir_store_relaxed(&lane->span, weir_load_relaxed(&weir__self_cache.thread->span));
 }
 
 /*
- * One step in the usual case: the last step on the word was ours too, and nothing is in the way.
- * Inline, and what comes after a failure is a tail call, so that no register has to be saved: each
- * push would be one more store that the CAS has to wait for (measured: 3 ns a pair).
+ * One step in the usual case: the last step on the word was ours and the last one in our ledger,
+ * and nothing is in the way.  Then the next word is the last one plus the weight plus one step, and
+ * the next intent two operations from the last: what is computed between two CASes is waited for.
+ * Inline, and what comes after a failure is a tail call, so that few registers have to be saved.
  */
 enum fast {
 	DONE,
 	UNUSUAL, /* nothing was changed: use the general one */
-	LOST,	 /* somebody else changed the word: undo the intent, then the general one */
+	LOST,	 /* somebody else changed the word: the general one goes on with the intent */
 };
 
-/* The intent did not come true: its number is used up, the holding as before. */
-static void undo(const struct weir__semv *v)
+/* The ledger as it was before the step that is open in it: its number is free again. */
+static uint64_t before(uint64_t ledger)
 {
-	struct weir_sem_lane_shm *lane = &v->lanes[weir__self_cache.slot];
-	/* relaxed: only we write it. */
-	uint64_t ledger = weir_load_relaxed(&lane->ledger);
 	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
 	uint64_t amount = weir_sem_lane_ledger_amount(ledger);
 	bool taken = weir_sem_lane_ledger_op(ledger) == WEIR_SEM_LANE_OP_ACQUIRE;
 
-	/* EDGE sem.ledger (release -> weir__sem_recover) */
-	weir_store_release(&lane->ledger, closed(ledger, taken ? weir__sem_hold_sub(hold, amount)
-							       : weir__sem_hold_add(hold, amount)));
-}
-
-__attribute__((always_inline)) static inline enum fast step_fast(const struct weir__semv *v,
-								 struct weir_sem_lane_shm *lane,
-								 uint64_t word, uint64_t next,
-								 uint64_t open)
-{
-	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
-	weir_store_release(&lane->ledger, open);
-	/* EDGE sem.word (full -> any load of it): used,me,k -> used+-n,me,k+1 */
-	return weir__likely(weir_cas_full(&v->shm->word, &word, next)) ? DONE : LOST;
+	return closed(ledger - SEQ_ONE,
+		      taken ? weir__sem_hold_sub(hold, amount) : weir__sem_hold_add(hold, amount));
 }
 
 /* What we hold, and what we may yet be granted: a cell that is open has its amount, an idle one 0.
@@ -126,51 +102,110 @@ static inline uint64_t committed(const struct weir_sem_lane_shm *lane, uint64_t 
 	return hold + weir_sem_lane_cell_amount(weir_load_relaxed(&lane->cell));
 }
 
-/* Not the usual case: another author, or time to acknowledge ourselves (see ack_self). */
-static inline bool unusual(uint64_t word, uint32_t self, uint64_t step)
+/* Is a request of ours open?  Then its amount counts too: for the general one. */
+static inline bool waiting(const struct weir_sem_lane_shm *lane)
 {
-	return by_another(word, self) || ((uint32_t)step & (uint32_t)(ACK_SELF_MASK << 4)) == 0;
+	/* relaxed: only we write it. */
+	return weir_sem_lane_cell_state(weir_load_relaxed(&lane->cell)) != WEIR_SEM_LANE_CELL_IDLE;
 }
 
-__attribute__((always_inline)) static inline enum fast take_fast(const struct weir__semv *v,
-								 uint32_t self, uint64_t weight)
+/* Our lane by way of what is loaded anyway. */
+static inline struct weir_sem_lane_shm *lane_of(struct weir_sem_shm *shm, uint64_t self)
 {
-	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	return (struct weir_sem_lane_shm *)(shm + 1) + self;
+}
+
+/*
+ * The counts in `word`, used and wait, if the last step on it was ours and the last one in our
+ * ledger; a number above all counts if not.  `seq` is that step's number.
+ */
+static inline uint64_t counts_if_ours(uint64_t word, uint64_t self, uint64_t seq)
+{
+	return word - (seq << WEIR_SEM_WORD_SEQ_SHIFT) - (self << (WEIR_SEM_WORD_AUTHOR_SHIFT + 1));
+}
+
+__attribute__((always_inline)) static inline enum fast
+take_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
+{
+	uint64_t self = weir__self_cache.slot;
+	struct weir_sem_shm *shm = v->shm;
+	struct weir_sem_lane_shm *lane = lane_of(shm, self);
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t step = next_step(ledger);
-	uint64_t sign = signature(self, step);
-	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
+	uint64_t seq = weir_sem_lane_ledger_seq(ledger);
 	/* EDGE sem.word (acquire <- any CAS on it): what the last holder did is visible. */
-	uint64_t word = weir_load_acquire(&v->shm->word);
-	uint64_t used = (word & COUNT_BITS) + weight; /* above every cap if somebody waits */
+	uint64_t word = weir_load_acquire(&shm->word);
 
-	/* relaxed: a resize is seen soon enough. */
-	if (weir__unlikely(unusual(word, self, step) || used > weir_load_relaxed(&v->shm->cap) ||
-			   committed(lane, hold) + weight > WEIR_SEM_WEIGHT_MAX))
+	/* The sum is above every cap if somebody waits.  relaxed: a resize is seen soon enough. */
+	if (weir__unlikely(counts_if_ours(word, self, seq) + weight > weir_load_relaxed(&shm->cap)))
 		return UNUSUAL;
-	return step_fast(v, lane, word, used | sign,
-			 intent(step, hold + weight, weight, WEIR_SEM_LANE_OP_ACQUIRE));
+	/* A weight of 0 is refused here too. */
+	if (weir__unlikely(weir_sem_lane_ledger_hold(ledger) + (weight - 1) >=
+				   WEIR_SEM_WEIGHT_MAX ||
+			   waiting(lane)))
+		return UNUSUAL;
+	note_acquire(lane); /* Before it is true: then no register outlives the CAS. */
+	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
+	weir_store_release(&lane->ledger, intent_take(ledger, weight));
+	/* EDGE sem.word (full -> any load of it): used,me,k -> used+n,me,k+1 */
+	if (weir__likely(weir_cas_full(&shm->word, &word, word + (weight + SEQ_ONE))))
+		return DONE;
+	*ret_word = word;
+	return LOST;
 }
 
-__attribute__((always_inline)) static inline enum fast give_fast(const struct weir__semv *v,
-								 uint32_t self, uint64_t weight)
+__attribute__((always_inline)) static inline enum fast
+give_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
 {
-	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	uint64_t self = weir__self_cache.slot;
+	struct weir_sem_shm *shm = v->shm;
+	struct weir_sem_lane_shm *lane = lane_of(shm, self);
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t step = next_step(ledger);
-	uint64_t sign = signature(self, step);
-	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
+	uint64_t seq = weir_sem_lane_ledger_seq(ledger);
 	/* EDGE sem.word (acquire <- any CAS on it): the signature we are about to replace. */
-	uint64_t word = weir_load_acquire(&v->shm->word);
+	uint64_t word = weir_load_acquire(&shm->word);
 
 	/* Somebody waits, or the word was scribbled on: for the general one. */
-	if (weir__unlikely(unusual(word, self, step) || hold < weight || weir_sem_word_wait(word) ||
-			   weir_sem_word_used(word) < weight))
+	if (weir__unlikely(counts_if_ours(word, self, seq) - weight >
+			   WEIR_SEM_WORD_USED_MAX - weight))
 		return UNUSUAL;
-	return step_fast(v, lane, word, ((word & COUNT_BITS) - weight) | sign,
-			 intent(step, hold - weight, weight, WEIR_SEM_LANE_OP_RELEASE));
+	/* A weight of 0 is refused here too. */
+	if (weir__unlikely(weight - 1 >= weir_sem_lane_ledger_hold(ledger)))
+		return UNUSUAL;
+	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
+	weir_store_release(&lane->ledger, intent_give(ledger, weight));
+	/* EDGE sem.word (full -> any load of it): used,me,k -> used-n,me,k+1 */
+	if (weir__likely(weir_cas_full(&shm->word, &word, word + (SEQ_ONE - weight))))
+		return DONE;
+	*ret_word = word;
+	return LOST;
+}
+
+/* Go on with a step whose intent is written: `ledger` is what was there before it, `word` what was
+ * seen last. */
+static int take_on(const struct weir__semv *v, uint32_t self, uint32_t weight, uint64_t ledger,
+		   uint64_t word)
+{
+	/* relaxed: a resize is seen soon enough. */
+	uint64_t cap = weir_load_relaxed(&v->shm->cap);
+
+	/* Ends: a failed CAS means that somebody else changed the word. */
+	do {
+		if (weir__unlikely((word & COUNT_BITS) + weight > cap)) {
+			/* EDGE sem.ledger (release -> weir__sem_recover): as it was. */
+			weir_store_release(&v->lanes[self].ledger, ledger);
+			return -EAGAIN;
+		}
+		if (by_another(word, self)) {
+			weir_prefetch_own(&v->shm->word); /* Comes while we tell. */
+			weir__sem_ack(v, word);
+		}
+		/* EDGE sem.word (full -> any load of it): used,a,k -> used+n,me,seq */
+	} while (!weir_cas_full(&v->shm->word, &word,
+				((word & COUNT_BITS) + weight) | next_sign(self, ledger)));
+	WEIR_CRASH_POINT(sem_acquire_applied);
+	return 0;
 }
 
 static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
@@ -178,35 +213,46 @@ static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t step = next_step(ledger);
-	uint64_t sign = signature(self, step);
 	/* EDGE sem.word (acquire <- any CAS on it): what the last holder did is visible. */
 	uint64_t word = weir_load_acquire(&v->shm->word);
-	/* relaxed: a resize is seen soon enough. */
-	uint64_t cap = weir_load_relaxed(&v->shm->cap);
-	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
 
-	if (weir__unlikely(committed(lane, hold) + weight > WEIR_SEM_WEIGHT_MAX))
+	if (weir__unlikely(committed(lane, weir_sem_lane_ledger_hold(ledger)) + weight >
+			   WEIR_SEM_WEIGHT_MAX))
 		return -EOVERFLOW;
-	ack_self(lane, 0, step >> 4);
+	/* With the wait bit set this sum is above every cap.  relaxed: a resize is seen soon
+	 * enough.
+	 */
+	if ((word & COUNT_BITS) + weight > weir_load_relaxed(&v->shm->cap))
+		return -EAGAIN;
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
-	weir_store_release(&lane->ledger,
-			   intent(step, hold + weight, weight, WEIR_SEM_LANE_OP_ACQUIRE));
+	weir_store_release(&lane->ledger, intent_take(ledger, weight));
 	WEIR_CRASH_POINT(sem_acquire_intent);
+	if (take_on(v, self, weight, ledger, word) < 0)
+		return -EAGAIN;
+	note_acquire(lane);
+	return 0;
+}
+
+static int give_on(const struct weir__semv *v, uint32_t self, uint32_t weight, uint64_t ledger,
+		   uint64_t word)
+{
 	/* Ends: a failed CAS means that somebody else changed the word. */
 	do {
-		/* With the wait bit set this sum is above every cap. */
-		if (weir__unlikely((word & COUNT_BITS) + weight > cap)) {
-			/* EDGE sem.ledger (release -> weir__sem_recover): the step is used up. */
-			weir_store_release(&lane->ledger, intent(step, hold, 0, 0));
-			return -EAGAIN;
+		if (weir__unlikely(weir_sem_word_used(word) < weight)) { /* Scribbled on. */
+			/* EDGE sem.ledger (release -> weir__sem_recover): as it was. */
+			weir_store_release(&v->lanes[self].ledger, ledger);
+			return -EBADMSG;
 		}
-		if (by_another(word, self))
+		if (by_another(word, self)) {
+			weir_prefetch_own(&v->shm->word); /* Comes while we tell. */
 			weir__sem_ack(v, word);
-		/* EDGE sem.word (full -> any load of it): used,a,k -> used+n,me,seq */
-	} while (!weir_cas_full(&v->shm->word, &word, ((word & COUNT_BITS) + weight) | sign));
-	WEIR_CRASH_POINT(sem_acquire_applied);
-	note_acquire(lane);
+		}
+		/* EDGE sem.word (full -> any load of it): used,a,k -> used-n,me,seq */
+	} while (!weir_cas_full(&v->shm->word, &word,
+				((word & COUNT_BITS) - weight) | next_sign(self, ledger)));
+	WEIR_CRASH_POINT(sem_release_applied);
+	if (weir__unlikely(weir_sem_word_wait(word)))
+		weir__sem_grant(v);
 	return 0;
 }
 
@@ -215,34 +261,15 @@ static int give(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
-	uint64_t step = next_step(ledger);
-	uint64_t sign = signature(self, step);
 	/* EDGE sem.word (acquire <- any CAS on it) */
 	uint64_t word = weir_load_acquire(&v->shm->word);
-	uint64_t hold = weir_sem_lane_ledger_hold(ledger);
 
-	if (weir__unlikely(hold < weight))
+	if (weir__unlikely(weir_sem_lane_ledger_hold(ledger) < weight))
 		return -EPERM;
-	ack_self(lane, 0, step >> 4);
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
-	weir_store_release(&lane->ledger,
-			   intent(step, hold - weight, weight, WEIR_SEM_LANE_OP_RELEASE));
+	weir_store_release(&lane->ledger, intent_give(ledger, weight));
 	WEIR_CRASH_POINT(sem_release_intent);
-	/* Ends: a failed CAS means that somebody else changed the word. */
-	do {
-		if (weir__unlikely(weir_sem_word_used(word) < weight)) { /* Scribbled on. */
-			/* EDGE sem.ledger (release -> weir__sem_recover): the step is used up. */
-			weir_store_release(&lane->ledger, intent(step, hold, 0, 0));
-			return -EBADMSG;
-		}
-		if (by_another(word, self))
-			weir__sem_ack(v, word);
-		/* EDGE sem.word (full -> any load of it): used,a,k -> used-n,me,seq */
-	} while (!weir_cas_full(&v->shm->word, &word, ((word & COUNT_BITS) - weight) | sign));
-	WEIR_CRASH_POINT(sem_release_applied);
-	if (weir__unlikely(weir_sem_word_wait(word)))
-		weir__sem_grant(v);
-	return 0;
+	return give_on(v, self, weight, ledger, word);
 }
 
 /* --- waiting ------------------------------------------------------------------------------- */
@@ -257,7 +284,6 @@ static void enqueue(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	uint64_t ledger = weir_load_relaxed(&lane->ledger);
 	uint64_t word;
 
-	ack_self(lane, 1, seq);
 	/* An old mark must not look like this grant's, should we die before we absorb it.
 	 * EDGE sem.ledger (release -> weir__sem_recover): before the request. */
 	if (weir_sem_lane_ledger_absorbed(ledger) == (seq & 15))
@@ -477,32 +503,48 @@ static int ready(const struct weir_sem *sem)
 	return self;
 }
 
-__attribute__((always_inline)) static inline enum fast acquire_fast(const struct weir_sem *sem,
-								    uint32_t weight)
+/* weir__self_known(): is weir__self_cache the caller in this segment? */
+static inline bool known(const struct weir_sem *sem)
 {
-	const struct weir__semv *v = &sem->v;
-	enum fast fast;
+	uint64_t token = weir__self_cache.token;
 
-	if (weir__unlikely(!weir__self_known(v->seg) || weight - 1 >= WEIR_SEM_WEIGHT_MAX))
-		return UNUSUAL;
-	fast = take_fast(v, weir__self_cache.slot, weight);
-	if (weir__likely(fast == DONE))
-		note_acquire(&v->lanes[weir__self_cache.slot]);
-	return fast;
+	return token == *sem->token && token != 0;
 }
 
-static int take_any(struct weir_sem *sem, uint32_t weight, enum fast fast)
+__attribute__((always_inline)) static inline enum fast
+acquire_fast(const struct weir_sem *sem, uint32_t weight, uint64_t *ret_word)
 {
-	int self = weir__self(sem->v.seg);
+	return weir__likely(known(sem)) ? take_fast(&sem->v, weight, ret_word) : UNUSUAL;
+}
+
+/* After LOST: the fast path has counted it already. */
+static int take_lost(const struct weir__semv *v, uint32_t weight, uint64_t word)
+{
+	uint32_t self = weir__self_cache.slot;
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	/* relaxed: only we write it. */
+	int r = take_on(v, self, weight, before(weir_load_relaxed(&lane->ledger)), word);
+
+	if (r < 0)
+		weir__count(&lane->acquires, (uint64_t)-1);
+	return r;
+}
+
+static int take_any(struct weir_sem *sem, uint32_t weight, enum fast fast, uint64_t word)
+{
+	int self;
 	int r;
 
-	if (fast == LOST)
-		undo(&sem->v);
-	if (self < 0)
-		return self;
-	if (weight - 1 >= WEIR_SEM_WEIGHT_MAX)
-		return -EINVAL;
-	r = take(&sem->v, (uint32_t)self, weight);
+	if (fast == LOST) {
+		r = take_lost(&sem->v, weight, word);
+	} else {
+		self = weir__self(sem->v.seg);
+		if (self < 0)
+			return self;
+		if (weight - 1 >= WEIR_SEM_WEIGHT_MAX)
+			return -EINVAL;
+		r = take(&sem->v, (uint32_t)self, weight);
+	}
 	return r == -EAGAIN && check_weight(sem, weight) < 0 ? -EINVAL : r;
 }
 
@@ -517,24 +559,27 @@ static bool looked_for_the_dead(struct weir_segment *seg)
 }
 
 __attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint32_t weight,
-						     enum fast fast)
+						     enum fast fast, uint64_t word)
 {
-	int r = take_any(sem, weight, fast);
+	int r = take_any(sem, weight, fast, word);
 
-	return r == -EAGAIN && looked_for_the_dead(sem->v.seg) ? take_any(sem, weight, UNUSUAL) : r;
+	return r == -EAGAIN && looked_for_the_dead(sem->v.seg) ? take_any(sem, weight, UNUSUAL, 0)
+							       : r;
 }
 
 int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)
 {
-	enum fast fast = acquire_fast(sem, weight);
+	uint64_t word = 0;
+	enum fast fast = acquire_fast(sem, weight, &word);
 
-	return weir__likely(fast == DONE) ? 0 : try_acquire_any(sem, weight, fast);
+	return weir__likely(fast == DONE) ? 0 : try_acquire_any(sem, weight, fast, word);
 }
 
 __attribute__((noinline)) static int acquire_any(struct weir_sem *sem, uint32_t weight,
-						 struct weir_ctx *ctx, enum fast fast)
+						 struct weir_ctx *ctx, enum fast fast,
+						 uint64_t word)
 {
-	int r = take_any(sem, weight, fast);
+	int r = take_any(sem, weight, fast, word);
 	int self;
 
 	if (r != -EAGAIN)
@@ -549,33 +594,34 @@ __attribute__((noinline)) static int acquire_any(struct weir_sem *sem, uint32_t 
 
 int weir_sem_acquire(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx)
 {
-	enum fast fast = acquire_fast(sem, weight);
+	uint64_t word = 0;
+	enum fast fast = acquire_fast(sem, weight, &word);
 
-	return weir__likely(fast == DONE) ? 0 : acquire_any(sem, weight, ctx, fast);
+	return weir__likely(fast == DONE) ? 0 : acquire_any(sem, weight, ctx, fast, word);
 }
 
 __attribute__((noinline)) static int release_any(struct weir_sem *sem, uint32_t weight,
-						 enum fast fast)
+						 enum fast fast, uint64_t word)
 {
-	int self = weir__self(sem->v.seg);
+	const struct weir__semv *v = &sem->v;
+	int self = weir__self(v->seg);
 
-	if (fast == LOST)
-		undo(&sem->v);
 	if (self < 0)
 		return self;
+	if (fast == LOST) /* relaxed: only we write it. */
+		return give_on(v, (uint32_t)self, weight,
+			       before(weir_load_relaxed(&v->lanes[self].ledger)), word);
 	if (weight - 1 >= WEIR_SEM_WEIGHT_MAX)
 		return -EINVAL;
-	return give(&sem->v, (uint32_t)self, weight);
+	return give(v, (uint32_t)self, weight);
 }
 
 int weir_sem_release(struct weir_sem *sem, uint32_t weight)
 {
-	const struct weir__semv *v = &sem->v;
-	enum fast fast = UNUSUAL;
+	uint64_t word = 0;
+	enum fast fast = known(sem) ? give_fast(&sem->v, weight, &word) : UNUSUAL;
 
-	if (weir__likely(weir__self_known(v->seg) && weight - 1 < WEIR_SEM_WEIGHT_MAX))
-		fast = give_fast(v, weir__self_cache.slot, weight);
-	return weir__likely(fast == DONE) ? 0 : release_any(sem, weight, fast);
+	return weir__likely(fast == DONE) ? 0 : release_any(sem, weight, fast, word);
 }
 
 int weir_sem_start(struct weir_sem *sem, uint32_t weight)

@@ -98,6 +98,7 @@ int weir_sem_open(struct weir_segment *seg, const char *name, const struct weir_
 		free(sem);
 		return r;
 	}
+	sem->token = seg->token;
 	*ret_sem = sem;
 	return 0;
 }

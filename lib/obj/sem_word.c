@@ -6,7 +6,9 @@
  * number, so no value ever comes back and a CAS from a value read long ago fails.  Before he
  * overwrites somebody else's signature, each raises that author's acknowledgement in that author's
  * lane.  So step k of an author took effect if and only if the word is signed by him with k or
- * later, or, looked at after the word, his acknowledgement is k or later.
+ * later, or, it being signed by another, his acknowledgement, looked at after the word, is k or
+ * later.  k is his next number or his last: a step that comes to nothing gives its number back.
+ * (Only an intent of the dead that recovery drops keeps it, so that its ledger does not come back.)
  * (Detectable operations: Attiya, Ben-Baruch, Hendler, PODC 2018.)
  *
  * A thread signs as two authors: its ledger (acquire, release) and its waiting cell.  A grant is
@@ -33,13 +35,14 @@ bool weir__sem_view(struct weir_segment *seg, void *object, struct weir__semv *r
 }
 
 /*
- * The acknowledgement is compared in 30 bits, and a helper may be stopped anywhere, so why does it
- * never go back?  `seen` was read before the word was found to be still the author's step `seq`: so
- * it is no newer than that, and as the author acknowledges itself once in 2^27 steps, no more than
- * 2^28 older: the difference is true.  The CAS succeeds if the acknowledgement is still `seen`,
- * however late: then it goes forward, from `seen` to `seq`, both of which took effect.
+ * Nothing is compared here but for being the same, so how long an author went on alone, unanswered,
+ * does not matter.  Why does an acknowledgement never go back, although a helper may be stopped
+ * anywhere?  `seen` was read before the word was found to be still the author's step `seq`, so it
+ * is an older step of the author, or the same.  The CAS succeeds if the acknowledgement is still
+ * `seen`, however late: then it goes forward, from `seen` to `seq`, both of which took effect.
  * What remains is what any tag of 30 bits leaves: that an author makes exactly 2^30 steps, or a
- * multiple, while a helper stands between two instructions, and meets the same `seen`.
+ * multiple, while a helper stands between two instructions, and it meets the same `seen` or the
+ * same word.
  */
 void weir__sem_ack(const struct weir__semv *v, uint64_t word)
 {
@@ -53,7 +56,7 @@ void weir__sem_ack(const struct weir__semv *v, uint64_t word)
 	ack = &v->lanes[author / 2].ack[author & 1];
 	/* EDGE sem.ack (acquire <- weir__sem_ack): before the second look at the word. */
 	seen = weir_load_acquire(ack);
-	while (weir__seq_diff(seq, seen) > 0) {
+	while (seen != seq) {
 		/* EDGE sem.word (acquire <- any CAS on it): who replaced it has told before. */
 		if (!weir__sem_same(weir_load_acquire(&v->shm->word), word))
 			return;
@@ -65,14 +68,10 @@ void weir__sem_ack(const struct weir__semv *v, uint64_t word)
 
 uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t lane, uint32_t which)
 {
+	if (weir_sem_word_author(word) == weir__sem_author(lane, which))
+		return weir_sem_word_seq(word);
 	/* EDGE sem.ack (acquire <- weir__sem_ack): after the word, see above. */
-	uint64_t latest = weir_load_acquire(&v->lanes[lane].ack[which]);
-	uint64_t signed_seq = weir_sem_word_seq(word);
-
-	if (weir_sem_word_author(word) == weir__sem_author(lane, which) &&
-	    weir__seq_diff(signed_seq, latest) > 0)
-		return signed_seq;
-	return latest;
+	return weir_load_acquire(&v->lanes[lane].ack[which]);
 }
 
 /* Permits in the cell: granted, and not yet absorbed into the ledger. */

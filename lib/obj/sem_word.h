@@ -16,6 +16,7 @@ struct weir__semv {
 
 struct weir_sem {
 	struct weir__semv v;
+	const uint64_t *token; /* of the segment: one load less on the way to who we are */
 };
 
 /* False if the object is not a semaphore that fits its block. */

@@ -43,6 +43,17 @@ static inline void weir_relax(void)
 #endif
 }
 
+/* A write to *p is near: have its cache line brought, and taken away from others, meanwhile. */
+static inline void weir_prefetch_own(const void *p)
+{
+#if defined(__x86_64__)
+	/* Not in the base set that compilers assume; where it is missing it does nothing. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /*
  * Between two shared writes: a named place where a process may die.  docs/CRASH.md has a row for
  * each.  Costs nothing unless the tests build with WEIR_CRASH.

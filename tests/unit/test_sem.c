@@ -242,6 +242,7 @@ Test(sem, many_processes_keep_the_books)
 	struct weir_segment *seg = help_segment();
 	struct weir_sem *sem = open_sem(seg, 3);
 	volatile int *inside = help_shared(64);
+	struct weir_sem_stat s;
 	pid_t pids[PROCS];
 
 	for (int i = 0; i < PROCS; i++) {
@@ -265,6 +266,8 @@ Test(sem, many_processes_keep_the_books)
 		cr_assert_eq(help_wait(pids[i]), 0);
 	cr_assert_eq(used(sem), 0);
 	cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	weir_sem_stat(sem, &s);
+	cr_assert_eq(s.acquires, PROCS * ROUNDS);
 	weir_segment_close(seg);
 }
 
@@ -713,5 +716,57 @@ Test(sem, the_check_raises_no_false_alarm)
 		help_kill(pids[i]);
 	printf("%d of %d checks were exact\n", good, CHECKS);
 	cr_assert_gt(good, 0);
+	weir_segment_close(seg);
+}
+
+/* A step that comes to nothing leaves no trace: not even its number is used up. */
+Test(sem, a_refused_step_changes_nothing)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	struct weir_sem_stat s;
+	uint64_t ledger;
+	uint64_t word;
+
+	cr_assert_eq(weir_sem_acquire(sem, 2, NULL), 0);
+	ledger = weir_load_acquire(&sem->v.lanes[weir__self_cache.slot].ledger);
+	word = weir_load_acquire(&sem->v.shm->word);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), -EAGAIN);
+	cr_assert_eq(weir_sem_release(sem, 3), -EPERM);
+	cr_assert_eq(weir_load_acquire(&sem->v.lanes[weir__self_cache.slot].ledger), ledger);
+	cr_assert_eq(weir_load_acquire(&sem->v.shm->word), word);
+	weir_sem_stat(sem, &s);
+	cr_assert_eq(s.acquires, 1);
+	weir_segment_close(seg);
+}
+
+/* A process that went on alone for so long that its acknowledgement is out of sight. */
+Test(sem, an_author_alone_for_long_is_judged_rightly)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 4);
+	volatile int *flag = help_shared(64);
+	struct weir_recovery rec;
+
+	for (uint64_t steps = (1 << 29) - 1; steps <= (1 << 29) + 1; steps++) {
+		pid_t pid = holder(sem, 2, flag);
+		struct weir_sem_lane_shm *lane;
+		uint64_t word = weir_load_acquire(&sem->v.shm->word);
+
+		lane = &sem->v.lanes[weir_sem_word_author(word) / 2];
+		weir_store_release(&sem->v.shm->word, word + (steps << 34));
+		weir_store_release(&lane->ledger, weir_load_acquire(&lane->ledger) + (steps << 34));
+		cr_assert_eq(weir_sem_check(sem, NULL), 0);
+		if (steps % 2 == 0) { /* Told when another signs, or found in the word. */
+			cr_assert_eq(weir_sem_acquire(sem, 1, NULL), 0);
+			cr_assert_eq(weir_sem_check(sem, NULL), 0);
+			cr_assert_eq(weir_sem_release(sem, 1), 0);
+		}
+		help_kill(pid);
+		cr_assert_eq(weir_segment_recover(seg, &rec), 0);
+		cr_assert_eq(rec.permits, 2);
+		cr_assert_eq(used(sem), 0);
+		cr_assert_eq(weir_sem_check(sem, NULL), 0);
+	}
 	weir_segment_close(seg);
 }
