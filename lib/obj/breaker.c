@@ -31,7 +31,7 @@ struct weir_breaker {
 	struct weir_segment *seg;
 	struct weir_breaker_shm *shm;
 	struct weir_breaker_lane_shm *lanes;
-	uint64_t bucket_ns;
+	struct weir__breaker_epochs epochs;
 	struct weir__breaker_conf conf;
 };
 
@@ -302,7 +302,7 @@ int weir_breaker_done(struct weir_breaker *breaker, const struct weir_call *call
 	if (weir__unlikely(weir_breaker_word_state(word) != WEIR_BREAKER_STATE_CLOSED ||
 			   weir_breaker_word_gen(word) != call->gen))
 		return 0;
-	epoch = weir__now_coarse_ns() / breaker->bucket_ns & WEIR_BREAKER_LANE_BUCKET_EPOCH_MAX;
+	epoch = weir__breaker_epoch(&breaker->epochs, weir__now_coarse_ns());
 	bucket = &lane->bucket[epoch % WEIR__BREAKER_BUCKETS];
 	/* relaxed, both: one writer; judge() has the fence for those who sum. */
 	weir_store_relaxed(bucket, weir__breaker_bucket(weir_load_relaxed(bucket), call->gen, epoch,
@@ -430,7 +430,7 @@ int weir_breaker_open(struct weir_segment *seg, const char *name,
 	r = conf_read(seg, breaker->shm, &breaker->conf);
 	if (r < 0)
 		goto out_free;
-	breaker->bucket_ns = breaker->conf.bucket_ms * MS_NS;
+	breaker->epochs = weir__breaker_epochs(breaker->conf.bucket_ms);
 	*ret_breaker = breaker;
 	return 0;
 
@@ -471,8 +471,7 @@ int weir_breaker_stat(const struct weir_breaker *breaker, struct weir_breaker_st
 	uint64_t word = word_load(breaker->shm);
 	uint64_t now_ns = weir__now_ns();
 	uint64_t deadline_ns = weir_breaker_word_deadline(word) * MS_NS;
-	uint64_t epoch =
-		weir__now_coarse_ns() / breaker->bucket_ns & WEIR_BREAKER_LANE_BUCKET_EPOCH_MAX;
+	uint64_t epoch = weir__breaker_epoch(&breaker->epochs, weir__now_coarse_ns());
 	struct weir_breaker_stat stat = {0};
 
 	if (weir_breaker_word_state(word) > WEIR_BREAKER_STATE_DISABLED)

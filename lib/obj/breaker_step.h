@@ -31,6 +31,33 @@ struct weir__breaker_conf {
 	uint32_t probes;
 };
 
+/*
+ * Time divided by the length of a bucket, without a division.  The length is a multiple of 1000000
+ * = 64 * 15625 ns, so both are cut by 6 bits first: n < 2^58, and d <= 450000 * 15625 < 2^33.  With
+ * 2^(bits-1) < d <= 2^bits and mult = 2^(58+bits) / d, rounded up, n * mult / 2^(58+bits) is exact
+ * for all such n, and mult <= 2^59 (Granlund, Montgomery, PLDI 1994, theorem 4.2).
+ */
+struct weir__breaker_epochs {
+	uint64_t mult;
+	uint32_t shift;
+};
+
+static inline struct weir__breaker_epochs weir__breaker_epochs(uint32_t bucket_ms)
+{
+	uint64_t d = (uint64_t)bucket_ms * 15625;
+	uint32_t bits = 64 - (uint32_t)__builtin_clzll(d - 1);
+	unsigned __int128 top = (unsigned __int128)1 << (58 + bits);
+
+	return (struct weir__breaker_epochs){.mult = (uint64_t)((top + d - 1) / d),
+					     .shift = bits - 6};
+}
+
+static inline uint64_t weir__breaker_epoch(const struct weir__breaker_epochs *e, uint64_t now_ns)
+{
+	return (uint64_t)((unsigned __int128)(now_ns >> 6) * e->mult >> 64) >> e->shift &
+	       WEIR_BREAKER_LANE_BUCKET_EPOCH_MAX;
+}
+
 /* The word one generation later, in `state`, with what that state begins with. */
 static inline uint64_t weir__breaker_next(const struct weir__breaker_conf *conf, uint64_t word,
 					  enum weir_breaker_state state, uint64_t now_ms)

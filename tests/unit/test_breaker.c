@@ -96,6 +96,34 @@ Test(breaker_step, a_window_across_the_wrap_of_the_epoch)
 	cr_assert(!weir__breaker_counts(bucket, 0, 7));
 }
 
+/* For every length of a bucket: around multiples of it, where a rounding error would show, near the
+ * last moment of the clock, and anywhere. */
+Test(breaker_step, the_epoch_is_exactly_the_quotient)
+{
+	uint64_t seed = 1;
+
+	for (uint32_t ms = 1; ms <= 450000; ms++) {
+		struct weir__breaker_epochs e = weir__breaker_epochs(ms);
+		uint64_t ns = ms * MS;
+		uint64_t random = help_random(&seed) << 16 | (help_random(&seed) & 0xffff);
+		uint64_t nows[] = {ns - 1,
+				   ns,
+				   random,
+				   random / ns * ns,
+				   random / ns * ns - 1,
+				   UINT64_MAX / ns * ns,
+				   UINT64_MAX / ns * ns - 1,
+				   UINT64_MAX};
+
+		for (size_t i = 0; i < sizeof(nows) / sizeof(*nows); i++) {
+			uint64_t want = nows[i] / ns & WEIR_BREAKER_LANE_BUCKET_EPOCH_MAX;
+
+			if (weir__breaker_epoch(&e, nows[i]) != want)
+				cr_assert_fail("%u ms, %llu ns", ms, (unsigned long long)nows[i]);
+		}
+	}
+}
+
 Test(breaker_step, a_full_bucket_keeps_the_share_of_failures)
 {
 	uint64_t bucket = 0;
