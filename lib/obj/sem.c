@@ -549,13 +549,16 @@ static int take_any(struct weir_sem *sem, uint32_t weight, enum fast fast, uint6
 }
 
 /* Nothing free: have the dead it?  Looks once in WEIR__RECOVERY_NS; true if it did. */
-static bool looked_for_the_dead(struct weir_segment *seg)
+static bool looked_for_the_dead(const struct weir__semv *v)
 {
 	/* relaxed: of our own process, only spares work. */
-	uint64_t before = weir_load_relaxed(&seg->swept_ns);
+	uint64_t before = weir_load_relaxed(&v->seg->swept_ns);
 
-	weir__sweep_sometimes(seg);
-	return weir_load_relaxed(&seg->swept_ns) != before;
+	weir__sweep_sometimes(v->seg);
+	if (weir_load_relaxed(&v->seg->swept_ns) == before)
+		return false;
+	weir__sem_grant(v); /* In case who set or should have cleared the bit had no slot. */
+	return true;
 }
 
 __attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint32_t weight,
@@ -563,8 +566,7 @@ __attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint3
 {
 	int r = take_any(sem, weight, fast, word);
 
-	return r == -EAGAIN && looked_for_the_dead(sem->v.seg) ? take_any(sem, weight, UNUSUAL, 0)
-							       : r;
+	return r == -EAGAIN && looked_for_the_dead(&sem->v) ? take_any(sem, weight, UNUSUAL, 0) : r;
 }
 
 int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)

@@ -38,7 +38,7 @@ int weir_sem_resize(struct weir_sem *sem, uint32_t permits)
 	weir_add_relaxed(&sem->v.shm->resized, 1); /* relaxed: a counter. */
 	weir__event(sem->v.seg, WEIR_EVENT_KIND_RESIZE, sem->v.shm, old, permits);
 	wake_misfits(&sem->v, permits);
-	weir__sem_flag(&sem->v); /* Who did not fit before may fit now. */
+	weir__sem_flag_if_any(&sem->v); /* Who did not fit before may fit now. */
 	weir__sem_grant(&sem->v);
 	return 0;
 }

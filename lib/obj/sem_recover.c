@@ -3,6 +3,11 @@
  * The sweep's part for semaphores.  Per lane of a dead thread: finish or drop its open step, decide
  * its place in the line, then release what it holds in its own name.  Every change is a CAS from
  * what was read before weir__victim_still() was asked, so sweepers may race and die.
+ *
+ * A refused step puts the ledger back as it was (sem.c), so its values may come back within a life,
+ * but not what a dead thread left: with a step open, or with permits, its number is lower than
+ * those of the next life, or the same with nothing open.  So no late sweeper's CAS hits the next
+ * owner.
  */
 #include "obj/sem_word.h"
 

@@ -162,6 +162,17 @@ void weir__sem_flag(const struct weir__semv *v)
 		weir_relax();
 }
 
+void weir__sem_flag_if_any(const struct weir__semv *v)
+{
+	/* EDGE sem.word (acquire <- any CAS on it): read before the cells are. */
+	uint64_t word = weir_load_acquire(&v->shm->word);
+	uint64_t cell;
+
+	/* EDGE sem.cap (acquire <- weir_sem_resize) */
+	if (!weir_sem_word_wait(word) && pick(v, word, weir_load_acquire(&v->shm->cap), &cell) >= 0)
+		weir__sem_flag(v);
+}
+
 /* wait=1 -> wait=0, same signature.  False: look again. */
 static bool clear_wait(const struct weir__semv *v, uint64_t word, uint64_t cap)
 {

@@ -81,6 +81,8 @@ uint64_t weir__sem_latest(const struct weir__semv *v, uint64_t word, uint32_t la
 uint64_t weir__sem_held(const struct weir__semv *v, uint64_t word, uint32_t lane);
 /* Set the wait bit: somebody is in the line. */
 void weir__sem_flag(const struct weir__semv *v);
+/* Set it if somebody waits, but not for nothing: who only tries is refused as long as it is set. */
+void weir__sem_flag_if_any(const struct weir__semv *v);
 /* Give what is free to who waits longest. */
 void weir__sem_grant(const struct weir__semv *v);
 /* Decide a published cancel with sequence `seq` in the cell of `lane`: true if it was granted

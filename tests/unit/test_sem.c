@@ -770,3 +770,22 @@ Test(sem, an_author_alone_for_long_is_judged_rightly)
 	}
 	weir_segment_close(seg);
 }
+
+/* Who set the wait bit died, and its slot, if it had one, was swept before: nobody waits. */
+Test(sem, a_wait_bit_without_a_waiter_does_not_refuse_for_ever)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_sem *sem = open_sem(seg, 2);
+	uint64_t start;
+	int r;
+
+	cr_assert_eq(weir_sem_resize(sem, 3), 0);
+	cr_assert_eq(weir_sem_try_acquire(sem, 1), 0, "a resize leaves no bit behind");
+	weir__sem_flag(&sem->v);
+	start = weir_now_ns();
+	do {
+		r = weir_sem_try_acquire(sem, 1);
+	} while (r == -EAGAIN && weir_now_ns() - start < 1000 * MS);
+	cr_assert_eq(r, 0);
+	weir_segment_close(seg);
+}
