@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Circuit breaker: what a guarded call costs when all is well, and what a refusal costs. */
+/*
+ * Circuit breaker: what a guarded call costs when all is well, and what a refusal costs.  The base
+ * is load + CAS: the same fetch_add takes 5.9 ns in some runs and 8.2 in others, we do not know
+ * why.
+ */
 #include "bench.h"
 
 static void run_add(void *arg, uint64_t count)
@@ -60,7 +64,7 @@ enum row { ADD, CAS, CLOSED, OPEN, ROWS };
 int main(void)
 {
 	struct bench_table table = {.name = "breaker",
-				    .title = "breaker: one call, ratio to one fetch_add"};
+				    .title = "breaker: one call, ratio to one load + CAS"};
 	struct weir_segment *seg = bench_segment();
 	struct bench_case cases[ROWS] = {
 		[ADD] = {.name = "one RMW (fetch_add)", .run = run_add, .arg = bench_shared(64)},
@@ -75,7 +79,7 @@ int main(void)
 
 	bench_table_begin(&table);
 	bench_cases(cases, ROWS);
-	bench_table_cases(&table, cases, ROWS, &cases[ADD]);
+	bench_table_cases(&table, cases, ROWS, &cases[CAS]);
 	bench_table_bar(&table, "closed, alone: x one fetch_add",
 			bench_ratio(&cases[CLOSED], &cases[ADD], BENCH_ALONE), 1.5, false);
 	bench_table_bar(&table, "closed, alone: x one load + CAS",
