@@ -18,7 +18,7 @@
 
 #include "litmus.h"
 
-#define BATCH	   512
+#define BATCH	   4096
 #define PROCS	   4
 #define UNSET	   UINT32_MAX
 #define KINDS	   64
