@@ -438,6 +438,7 @@ static bool search_second(struct progress *p, double until)
 static bool search_kills(struct progress *p)
 {
 	int places[THREADS_MAX] = {0};
+	bool two = model->killable & 1u << model->peers;
 	int left = 0;
 	bool all;
 
@@ -453,7 +454,7 @@ static bool search_kills(struct progress *p)
 			plan = (struct plan){.victim = {i, -1}, .at = {at, 0}};
 			memset(visible_max, 0, sizeof(visible_max));
 			tally.kills++;
-			if (!search_bounded_first(now + share * 0.5, &all))
+			if (!search_bounded_first(now + share * (two ? 0.5 : 1), &all))
 				return false;
 			p->all &= all;
 			if (!search_second(p, now + share))

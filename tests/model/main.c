@@ -107,28 +107,21 @@ enum {
 	REPLAY = 'R',
 	RCSC = 'c',
 	STATES = 'S',
-	CROSS = 'X'
+	CROSS = 'X',
+	HELP = 'h'
 };
 
-static const struct option longs[] = {{"list", 0, NULL, LIST},
-				      {"litmus", 0, NULL, LITMUS},
-				      {"quick", 0, NULL, QUICK},
-				      {"model", 1, NULL, MODEL},
-				      {"budget", 1, NULL, BUDGET},
-				      {"executions", 1, NULL, EXECUTIONS},
-				      {"random", 1, NULL, RANDOM},
-				      {"pct", 1, NULL, PCT},
-				      {"naive", 0, NULL, NAIVE},
-				      {"seed", 1, NULL, SEED},
-				      {"depth", 1, NULL, DEPTH},
-				      {"preempt", 1, NULL, PREEMPT},
-				      {"no-kills", 0, NULL, NO_KILLS},
-				      {"expect-failure", 0, NULL, EXPECT_FAILURE},
-				      {"replay", 1, NULL, REPLAY},
-				      {"rcsc", 0, NULL, RCSC},
-				      {"states", 0, NULL, STATES},
-				      {"cross", 1, NULL, CROSS},
-				      {NULL, 0, NULL, 0}};
+static const struct option longs[] = {
+	{"list", 0, NULL, LIST},	 {"litmus", 0, NULL, LITMUS},
+	{"quick", 0, NULL, QUICK},	 {"model", 1, NULL, MODEL},
+	{"budget", 1, NULL, BUDGET},	 {"executions", 1, NULL, EXECUTIONS},
+	{"random", 1, NULL, RANDOM},	 {"pct", 1, NULL, PCT},
+	{"naive", 0, NULL, NAIVE},	 {"seed", 1, NULL, SEED},
+	{"depth", 1, NULL, DEPTH},	 {"preempt", 1, NULL, PREEMPT},
+	{"no-kills", 0, NULL, NO_KILLS}, {"expect-failure", 0, NULL, EXPECT_FAILURE},
+	{"replay", 1, NULL, REPLAY},	 {"rcsc", 0, NULL, RCSC},
+	{"help", 0, NULL, HELP},	 {"states", 0, NULL, STATES},
+	{"cross", 1, NULL, CROSS},	 {NULL, 0, NULL, 0}};
 
 static void list(void)
 {
@@ -142,6 +135,10 @@ static void flag(int c)
 {
 	if (c == LIST)
 		list();
+	if (c == HELP) {
+		fputs(usage, stdout);
+		exit(0);
+	}
 	do_litmus |= c == LITMUS;
 	quick |= c == QUICK;
 	no_kills |= c == NO_KILLS;

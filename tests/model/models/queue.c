@@ -435,3 +435,73 @@ const struct model queue_kill_receiver = {
 	.check = check_kill_receiver,
 	.killable = 1 | 4,
 	.quick = true};
+
+/* --- two who sweep, and a newcomer in the dead one's slot --------------------------------------
+ */
+
+static void setup_reuse(void)
+{
+	world_private(&books, sizeof(books.sent) + sizeof(books.maybe));
+	world_private(books.count, sizeof(books.count) + sizeof(books.holds));
+	memset(&books, 0, sizeof(books));
+	for (int i = 0; i < 4; i++) {
+		world_attach(i, 6);
+		if (i < 3)
+			EXPECT(weir_segment_join(world_seg(i)) == 0);
+		EXPECT(weir_queue_open(world_seg(i), "q", &WEIR_OPTS(queue, .slots = 2, .bytes = 8),
+				       &queue[i]) == 0);
+	}
+	world_as(0);
+}
+
+static void check_reuse(void)
+{
+	world_as(3);
+	EXPECT(model_victim() < 0 || books.sent[3] == 1 || books.maybe[3] == 0);
+	balance(3, false);
+}
+
+const struct model queue_reuse = {
+	.name = "queue-reuse",
+	.what = "two sweep a sender; a newcomer sends from its thread slot",
+	.body = {send_one, recover, recover, send_one},
+	.peers = 1,
+	.together = true,
+	.setup = setup_reuse,
+	.check = check_reuse,
+	.killable = 1,
+	.preempt = 2};
+
+static void setup_reuse_full(void)
+{
+	setup_reuse();
+	try_send(0);
+	try_send(0);
+}
+
+/* The newcomer works on what the dead one had or on the next; nobody gets what it works on. */
+static void check_reuse_full(void)
+{
+	int times[2] = {0};
+
+	world_as(3);
+	EXPECT(weir_segment_recover(world_seg(3), NULL) == 0);
+	while (try_recv(3) == 0) { /* Ends: it gets emptier. */
+	}
+	for (int i = 0; i < BODIES_MAX; i++) {
+		for (int k = 0; k < books.count[i]; k++)
+			times[books.got[i][k] - message(0, 1)]++;
+	}
+	EXPECT(times[0] >= 1 && times[1] >= 1);
+	EXPECT(times[0] + times[1] - (model_dead(0) ? books.count[0] : 0) <= 2);
+}
+
+const struct model queue_reuse_take = {.name = "queue-reuse-take",
+				       .what = "the same with a receiver",
+				       .body = {take_work_done, recover, recover, take_work_done},
+				       .peers = 1,
+				       .together = true,
+				       .setup = setup_reuse_full,
+				       .check = check_reuse_full,
+				       .killable = 1,
+				       .preempt = 2};

@@ -232,6 +232,48 @@ const struct model dir_kill = {.name = "directory-kill",
 			       .killable = 1 | 4,
 			       .quick = true};
 
+/* --- two who sweep, and a newcomer in the dead one's slot --------------------------------------
+ */
+
+static void setup_dir_reuse(void)
+{
+	world_private(queue, sizeof(queue));
+	memset(queue, 0, sizeof(queue));
+	for (int i = 0; i < 4; i++) {
+		world_attach(i, 6);
+		if (i < 3)
+			EXPECT(weir_segment_join(world_seg(i)) == 0);
+	}
+	world_as(0);
+}
+
+/* What the newcomer has built and used is not given back. */
+static void check_dir_reuse(void)
+{
+	uint32_t bytes;
+	uint64_t m = 0;
+	int got = 0;
+
+	world_as(3);
+	EXPECT(weir_segment_recover(world_seg(3), NULL) == 0);
+	if (model_victim() < 0)
+		return;
+	while (weir_queue_try_recv(queue[3], &m, sizeof(m), &bytes) == 0) /* Ends: emptier. */
+		got += m == 4;
+	EXPECT(got == 1);
+	EXPECT(weir_object_block_state(raw(object_of(3))) == WEIR_OBJECT_BLOCK_READY);
+}
+
+const struct model dir_reuse = {.name = "directory-reuse",
+				.what = "two sweep a builder; a newcomer builds in its thread slot",
+				.body = {get_or_create, recover, recover, get_or_create},
+				.peers = 1,
+				.together = true,
+				.setup = setup_dir_reuse,
+				.check = check_dir_reuse,
+				.killable = 1,
+				.preempt = 2};
+
 static void setup_unlink(void)
 {
 	setup_dir();
