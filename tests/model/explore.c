@@ -350,7 +350,7 @@ static void show_failure(void)
 	run_one();
 	tracing = false;
 	limits.mode = mode;
-	printf("  thread: operation                        (what failed: %s)\n", first);
+	printf("  failed: %s\n", first);
 	replay_print();
 	failed = true;
 }

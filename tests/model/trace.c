@@ -55,6 +55,24 @@ static bool in_table(const char *layout, const void *base, uint64_t count, uint6
 static const char *const heads[] = {NULL, "sem", "limiter", "breaker", "queue", "spans"};
 static const char *const parts[] = {NULL, "sem_lane", "limiter_lane", "breaker_lane", NULL, NULL};
 
+/* A ring of spans: its head, then its records. */
+static void ring_name(const struct weir_spans_shm *spans, uint64_t in, char *ret, size_t bytes)
+{
+	uint64_t head = sizeof(struct weir_span_ring_shm);
+	uint64_t each = head + spans->slots * sizeof(struct weir_span_shm);
+	unsigned ring = (unsigned)(in / each);
+
+	in %= each;
+	if (in < head) {
+		snprintf(ret, bytes, "ring[%u]", ring);
+		field_name("span_ring", in, ret, bytes);
+		return;
+	}
+	in -= head;
+	snprintf(ret, bytes, "ring[%u][%u]", ring, (unsigned)(in / sizeof(struct weir_span_shm)));
+	field_name("span", in % sizeof(struct weir_span_shm), ret, bytes);
+}
+
 static void object_name(uint64_t block, uint64_t off, char *ret, size_t bytes)
 {
 	const struct weir_object_shm *o = (const void *)(arena + block);
@@ -82,7 +100,17 @@ static void object_name(uint64_t block, uint64_t off, char *ret, size_t bytes)
 		field_name(part->name, in % part->bytes, ret, bytes);
 		return;
 	}
-	snprintf(ret, bytes, "%s+%llu", head, (unsigned long long)(off - block));
+	if (part)
+		in -= part->bytes * world_seg(0)->thread_count;
+	if (o->type == 2) {
+		part = weir_layout_find("limiter_set");
+		snprintf(ret, bytes, "set[%u]", (unsigned)(in / part->bytes));
+		field_name("limiter_set", in % part->bytes, ret, bytes);
+	} else if (o->type == 5) {
+		ring_name((const void *)o, in, ret, bytes);
+	} else {
+		snprintf(ret, bytes, "%s+%llu", head, (unsigned long long)(off - block));
+	}
 }
 
 void name_of(uint32_t at, char *ret, size_t bytes)
