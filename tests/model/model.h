@@ -36,6 +36,8 @@ struct model {
 	bool together;
 	/* Who may be killed: bits of thread numbers, recoverers included; 0: nobody. */
 	unsigned killable;
+	/* Who dies besides the first victim, if killable; 0: the first recoverer. */
+	int second;
 	/* Sleeps that may end by themselves at any time, per thread: time-out, or for no reason. */
 	int timeouts;
 	int spurious;

@@ -436,6 +436,48 @@ const struct model queue_kill_receiver = {
 	.killable = 1 | 4,
 	.quick = true};
 
+extern const struct model queue_kill_loan;
+
+static void recv_two_any(int self)
+{
+	try_recv(self);
+	try_recv(self);
+}
+
+static void put_back_loan(int self)
+{
+	take_put_back(self);
+	loan_abort(self);
+}
+
+/* What was put back, or never committed, is neither lost nor made up. */
+static void check_kill_loan(void)
+{
+	int who = survivor(&queue_kill_loan);
+	int times[2] = {0};
+
+	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
+	while (try_recv(who) == 0) { /* Ends: it gets emptier. */
+	}
+	for (int i = 0; i < BODIES_MAX; i++) {
+		for (int k = 0; k < books.count[i]; k++)
+			times[books.got[i][k] - message(0, 1)]++;
+	}
+	EXPECT(times[0] == 1 && times[1] == 1);
+	for (int k = 0; k < 2; k++)
+		EXPECT(weir_queue_try_send(queue[who], &times, 8) == 0);
+}
+
+const struct model queue_kill_loan = {
+	.name = "queue-kill-loan",
+	.what = "who puts back and gives up a loan dies anywhere; another receives",
+	.body = {put_back_loan, recv_two_any, recover, recover},
+	.peers = 2,
+	.setup = setup_kill_full,
+	.check = check_kill_loan,
+	.killable = 1 | 4,
+	.preempt = 2};
+
 /* --- two who sweep, and a newcomer in the dead one's slot --------------------------------------
  */
 

@@ -291,6 +291,8 @@ static void fast_or_wait(int self)
 {
 	if (weir_sem_try_acquire(sem[self], 1) != 0)
 		acquire(self, 1);
+	else
+		taken[self]++;
 	enter(self);
 }
 
@@ -361,6 +363,73 @@ const struct model sem_kill_granted = {
 	.patient = true,
 	.preempt = 2,
 	.quick = true};
+
+/* --- two deaths ---------------------------------------------------------------------------------
+ */
+
+extern const struct model sem_kill_two;
+extern const struct model sem_close;
+
+static void check_two_dead(void)
+{
+	int who = survivor(&sem_kill_two);
+
+	check_empty(who);
+	EXPECT(model_dead(0) || taken[0] == 1);
+	EXPECT(model_dead(1) || taken[1] == 1);
+}
+
+static void setup_one_of_four(void)
+{
+	make(4, 1);
+}
+
+const struct model sem_kill_two = {.name = "sem-kill-two",
+				   .what = "both that want the permit die, each anywhere",
+				   .body = {fast_or_wait, wait_once, recover, recover},
+				   .peers = 2,
+				   .together = true,
+				   .setup = setup_one_of_four,
+				   .always = always,
+				   .check = check_two_dead,
+				   .killable = 1 | 2,
+				   .second = 1,
+				   .patient = true,
+				   .preempt = 2};
+
+/* --- leaving in good order ----------------------------------------------------------------------
+ */
+
+static void setup_close(void)
+{
+	make(4, 1);
+	world_as(0);
+	EXPECT(weir_sem_try_acquire(sem[0], 1) == 0);
+}
+
+static void detach(int self)
+{
+	*inside += 1;
+	EXPECT(weir_segment_close(world_seg(self)) == 0);
+}
+
+static void check_close(void)
+{
+	world_as(1);
+	EXPECT(taken[1] == 1);
+	check_empty(1);
+}
+
+const struct model sem_close = {.name = "sem-close",
+				.what = "a holder detaches under a waiter, or dies in it",
+				.body = {detach, wait_once, recover, recover},
+				.peers = 2,
+				.setup = setup_close,
+				.always = always,
+				.check = check_close,
+				.killable = 1 | 4,
+				.patient = true,
+				.quick = true};
 
 /* --- two who sweep, and a newcomer in the dead one's slot --------------------------------------
  */
