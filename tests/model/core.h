@@ -266,9 +266,10 @@ struct limits {
 	uint64_t executions; /* per plan, 0: no limit */
 	double seconds;	     /* per model */
 	uint64_t seed;
-	int preempt;	/* -1: none */
-	int depth;	/* of PCT */
-	bool states;	/* count the final states */
+	int preempt; /* -1: none */
+	int depth;   /* of PCT */
+	bool states; /* count the final states */
+	bool one_death;
 	uint64_t cross; /* so many random walks must reach no final state that the search did not */
 	/* Acquire loads are as strong as processors make them (x86 loads, ARMv8 LDAR): not
 	 * overtaking an earlier seq_cst store.  C11 does not promise that. */

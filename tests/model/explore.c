@@ -421,7 +421,7 @@ static bool search_second(struct progress *p, double until)
 	int places = visible_max[second];
 	bool all;
 
-	if (!(model->killable & 1u << second) || plan.victim[0] >= second)
+	if (limits.one_death || !(model->killable & 1u << second) || plan.victim[0] >= second)
 		return true;
 	for (int at = 0; at < places; at++) {
 		plan.victim[1] = second;
@@ -438,7 +438,8 @@ static bool search_second(struct progress *p, double until)
 static bool search_kills(struct progress *p)
 {
 	int places[THREADS_MAX] = {0};
-	bool two = model->killable & 1u << (model->second ? model->second : model->peers);
+	bool two = !limits.one_death &&
+		   model->killable & 1u << (model->second ? model->second : model->peers);
 	int left = 0;
 	bool all;
 

@@ -10,7 +10,8 @@
 static const char usage[] =
 	"usage: model [--list] [--litmus] [--quick] [--model NAME]... [--budget SECONDS]\n"
 	"             [--executions N] [--random N | --pct N | --naive] [--seed N] [--depth N]\n"
-	"             [--preempt N] [--no-kills] [--expect-failure] [--replay CHOICES]\n"
+	"             [--preempt N] [--no-kills] [--one-death] [--expect-failure] [--replay "
+	"CHOICES]\n"
 	"             [--rcsc] [--states] [--cross N]\n"
 	"Without --model and --litmus: everything.  --budget is per model, 0: no limit.\n"
 	"--random and --pct N: N random walks per model and place of death instead of all "
@@ -108,20 +109,31 @@ enum {
 	RCSC = 'c',
 	STATES = 'S',
 	CROSS = 'X',
-	HELP = 'h'
+	HELP = 'h',
+	ONE_DEATH = '1'
 };
 
-static const struct option longs[] = {
-	{"list", 0, NULL, LIST},	 {"litmus", 0, NULL, LITMUS},
-	{"quick", 0, NULL, QUICK},	 {"model", 1, NULL, MODEL},
-	{"budget", 1, NULL, BUDGET},	 {"executions", 1, NULL, EXECUTIONS},
-	{"random", 1, NULL, RANDOM},	 {"pct", 1, NULL, PCT},
-	{"naive", 0, NULL, NAIVE},	 {"seed", 1, NULL, SEED},
-	{"depth", 1, NULL, DEPTH},	 {"preempt", 1, NULL, PREEMPT},
-	{"no-kills", 0, NULL, NO_KILLS}, {"expect-failure", 0, NULL, EXPECT_FAILURE},
-	{"replay", 1, NULL, REPLAY},	 {"rcsc", 0, NULL, RCSC},
-	{"help", 0, NULL, HELP},	 {"states", 0, NULL, STATES},
-	{"cross", 1, NULL, CROSS},	 {NULL, 0, NULL, 0}};
+static const struct option longs[] = {{"list", 0, NULL, LIST},
+				      {"litmus", 0, NULL, LITMUS},
+				      {"quick", 0, NULL, QUICK},
+				      {"model", 1, NULL, MODEL},
+				      {"budget", 1, NULL, BUDGET},
+				      {"executions", 1, NULL, EXECUTIONS},
+				      {"random", 1, NULL, RANDOM},
+				      {"pct", 1, NULL, PCT},
+				      {"naive", 0, NULL, NAIVE},
+				      {"seed", 1, NULL, SEED},
+				      {"depth", 1, NULL, DEPTH},
+				      {"preempt", 1, NULL, PREEMPT},
+				      {"no-kills", 0, NULL, NO_KILLS},
+				      {"expect-failure", 0, NULL, EXPECT_FAILURE},
+				      {"replay", 1, NULL, REPLAY},
+				      {"rcsc", 0, NULL, RCSC},
+				      {"help", 0, NULL, HELP},
+				      {"one-death", 0, NULL, ONE_DEATH},
+				      {"states", 0, NULL, STATES},
+				      {"cross", 1, NULL, CROSS},
+				      {NULL, 0, NULL, 0}};
 
 static void list(void)
 {
@@ -145,6 +157,7 @@ static void flag(int c)
 	expect_failure |= c == EXPECT_FAILURE;
 	limits.rcsc |= c == RCSC;
 	limits.states |= c == STATES;
+	limits.one_death |= c == ONE_DEATH;
 	if (c == NAIVE)
 		limits.mode = MODE_NAIVE;
 }
