@@ -395,6 +395,27 @@ static bool search(double until, bool *ret_all)
 	}
 }
 
+/* Would walks at random find a final state that the search has missed? */
+static bool cross_check(double until)
+{
+	uint64_t states = tally.states;
+	uint64_t executions = limits.executions;
+	bool ok;
+
+	limits.mode = MODE_RANDOM;
+	limits.executions = limits.cross;
+	ok = random_walks(until);
+	limits.mode = MODE_SEARCH;
+	limits.executions = executions;
+	if (ok && tally.states != states) {
+		snprintf(failure, sizeof(failure), "the search found %llu of %llu final states",
+			 (unsigned long long)states, (unsigned long long)tally.states);
+		printf("  %s\n", failure);
+		return false;
+	}
+	return ok;
+}
+
 static bool search_bounded_first(double until, bool *ret_all)
 {
 	bool ok = true;
@@ -458,32 +479,13 @@ static bool search_kills(struct progress *p)
 			if (!search_bounded_first(now + share * (two ? 0.5 : 1), &all))
 				return false;
 			p->all &= all;
+			if (all && limits.cross && !cross_check(now + share))
+				return false;
 			if (!search_second(p, now + share))
 				return false;
 		}
 	}
 	return true;
-}
-
-/* Would walks at random find a final state that the search has missed? */
-static bool cross_check(double until)
-{
-	uint64_t states = tally.states;
-	uint64_t executions = limits.executions;
-	bool ok;
-
-	limits.mode = MODE_RANDOM;
-	limits.executions = limits.cross;
-	ok = random_walks(until);
-	limits.mode = MODE_SEARCH;
-	limits.executions = executions;
-	if (ok && tally.states != states) {
-		snprintf(failure, sizeof(failure), "the search found %llu of %llu final states",
-			 (unsigned long long)states, (unsigned long long)tally.states);
-		printf("  %s\n", failure);
-		return false;
-	}
-	return ok;
 }
 
 /* Nobody dies: first with few preemptions, then all, and if that takes too long at random. */

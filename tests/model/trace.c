@@ -147,14 +147,27 @@ void name_of(uint32_t at, char *ret, size_t bytes)
 	snprintf(ret, bytes, "dir+%u", (unsigned)(off - (uint64_t)((uint8_t *)seg->dir - arena)));
 }
 
-/* Races that are known and harmless: a value for display may be torn or old. */
+/*
+ * Races that are known.  thread.tid: for display, may be old.  The identity in a process slot: read
+ * between two looks at the slot's word, as in a seqlock, but with plain loads; by C11 that is a
+ * race, on processors the second look tells.
+ */
 bool race_declared(uint32_t at)
 {
-	static const char *const known[] = {"thread[", ".tid"};
+	static const char *const known[][2] = {{"thread[", ".tid"},
+					       {"process[", ".pid"},
+					       {"process[", ".start_time"},
+					       {"process[", ".pidns"},
+					       {"process[", ".pidfs"}};
 	char name[80];
 
 	name_of(at, name, sizeof(name));
-	return strncmp(name, known[0], strlen(known[0])) == 0 && strstr(name, known[1]);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (strncmp(name, known[i][0], strlen(known[i][0])) == 0 &&
+		    strstr(name, known[i][1]))
+			return true;
+	}
+	return false;
 }
 
 /* --- traces --------------------------------------------------------------------------------- */
