@@ -117,8 +117,12 @@ static inline struct weir_sem_lane_shm *lane_of(struct weir_sem_shm *shm, uint64
 
 /*
  * The counts in `word`, used and wait, if the last step on it was ours and the last one in our
- * ledger; a number above all counts if not.  `seq` is that step's number.
+ * ledger; a number above all counts if not.  `seq` is that step's number.  If not, it is a multiple
+ * of 2^21, not 0, plus the counts, modulo 2^64.  Just below 2^64 a weight on top would come out
+ * small: that needs more permits than are allowed.
  */
+_Static_assert(WEIR_SEM_PERMITS_MAX + WEIR_SEM_WEIGHT_MAX <= WEIR_SEM_WORD_USED_MAX,
+	       "counts below 2^21, plus a weight, must not reach the next multiple of 2^21");
 static inline uint64_t counts_if_ours(uint64_t word, uint64_t self, uint64_t seq)
 {
 	return word - (seq << WEIR_SEM_WORD_SEQ_SHIFT) - (self << (WEIR_SEM_WORD_AUTHOR_SHIFT + 1));

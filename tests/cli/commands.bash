@@ -183,7 +183,7 @@ case_ "weight above permits: 125" 125 err:'more than there' -- "$W" sem run buil
 case_ "weight above those of an existing one: 125" 125 err:'there are 4' -- "$W" sem run build -n 5 -- true
 case_ "other permits are a contradiction: 125, both named" 125 err:'has 4 permits' err:'says 3' -- "$W" sem run build --permits 3 -- true
 case_ "--permits 0: 125" 125 err:'from 1' -- "$W" sem run zero --permits 0 -- true
-case_ "--permits 1048576: 125" 125 err:'1048575' -- "$W" sem run big --permits 1048576 -- true
+case_ "--permits 1000001: 125" 125 err:'1000000' -- "$W" sem run big --permits 1000001 -- true
 case_ "no --permits and no semaphore: 125" 125 err:'--permits N' -- "$W" sem run unknown -- true
 case_ "another type: 125, both named" 125 err:"'mail' is a limiter, not a sem" -- "$W" sem run mail --permits 4 -- true
 case_ "another type for rate: 2" 2 err:"is a sem, not a limiter" -- "$W" rate take build 1/s

@@ -13,7 +13,7 @@ MODEL_FLAGS = $(CPPFLAGS) -Itests/model $(filter-out $(OPT),$(BASE))
 $(MODEL)/lib/%.o: lib/%.c tests/model/relax.h tests/model/seam.syms | $(BUILD)/gen/.stamp
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)gcc $(MODEL_FLAGS) -O1 -Wno-tsan -DWEIR_CRASH -fsanitize=thread -include tests/model/relax.h -c -o $@ $<
+	$(Q)gcc $(MODEL_FLAGS) -O1 -Wno-tsan -DWEIR_CRASH -fsanitize=thread -Wno-tsan -include tests/model/relax.h -c -o $@ $<
 	$(Q)objcopy --redefine-syms=tests/model/seam.syms $@
 $(MODEL)/layout_tables.o: $(GEN)
 	@mkdir -p $(@D)
@@ -21,7 +21,7 @@ $(MODEL)/layout_tables.o: $(GEN)
 $(MODEL_TEST_OBJ): $(MODEL)/%.o: tests/model/%.c | $(BUILD)/gen/.stamp
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)gcc $(MODEL_FLAGS) -O1 -fsanitize=thread -include tests/model/relax.h -c -o $@ $<
+	$(Q)gcc $(MODEL_FLAGS) -O1 -fsanitize=thread -Wno-tsan -include tests/model/relax.h -c -o $@ $<
 	$(Q)objcopy --redefine-syms=tests/model/seam.syms $@
 $(MODEL_CORE_OBJ): $(MODEL)/%.o: tests/model/%.c | $(BUILD)/gen/.stamp
 	@mkdir -p $(@D)

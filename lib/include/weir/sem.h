@@ -8,7 +8,7 @@
 
 struct weir_sem;
 
-#define WEIR_SEM_PERMITS_MAX 1048575u
+#define WEIR_SEM_PERMITS_MAX 1000000u
 #define WEIR_SEM_WEIGHT_MAX  16383u /* per call, and held by one thread */
 
 struct weir_sem_opts {
