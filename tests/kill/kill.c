@@ -230,12 +230,12 @@ static void prepare(const struct peer *p)
 		must(p->put(area, i, PATIENCE));
 }
 
-static bool row(const struct peer *p, int which, bool tell)
+static bool row(const struct peer *p, int which, bool tell, uint32_t count[FATES])
 {
-	uint32_t count[FATES] = {0};
 	uint32_t points = 0;
 	uint32_t total;
 
+	memset(count, 0, FATES * sizeof(*count));
 	prepare(p);
 	total = victim(p, which, STEPS_MAX);
 	p->drop(area);
@@ -264,15 +264,37 @@ static bool row(const struct peer *p, int which, bool tell)
 
 static bool list(const struct peer *peers, const char *only, bool tell)
 {
+	uint32_t count[FATES];
 	bool fine = true;
 
 	for (const struct peer *p = peers; p->name; p++) {
 		if (only && !strstr(p->name, only))
 			continue;
 		for (int which = 0; which < 2; which++)
-			fine &= row(p, which, tell);
+			fine &= row(p, which, tell, count);
 	}
 	return fine;
+}
+
+/* Ours have no fault, and the faults that were put in are seen. */
+static bool check(void)
+{
+	uint32_t count[FATES];
+	uint32_t passed = 0;
+	uint32_t failed = 0;
+
+	for (const struct peer *p = peers_weir; p->name; p++) {
+		for (int which = 0; which < 2; which++)
+			*(row(p, which, true, count) ? &passed : &failed) += 1;
+	}
+	row(&peers_control[0], 1, false, count);
+	*(count[LOST] && !count[WEDGED] && !count[DOUBLED] ? &passed : &failed) += 1;
+	row(&peers_control[1], 0, false, count);
+	*(count[DOUBLED] && !count[WEDGED] && !count[LOST] ? &passed : &failed) += 1;
+	row(&peers_control[2], 0, false, count);
+	*(count[WEDGED] && !count[LOST] && !count[DOUBLED] ? &passed : &failed) += 1;
+	printf("%u passed, %u failed\n", passed, failed);
+	return failed == 0;
 }
 
 /* Tracer, victim and survivor run by turns. */
@@ -308,6 +330,8 @@ int main(int argc, char **argv)
 	printf("| peer | operation | instructions | points | wedged | lost | doubled | room lost "
 	       "|\n"
 	       "|---|---|---|---|---|---|---|---|\n");
+	if (only && strcmp(only, "--check") == 0)
+		return check() ? 0 : 1;
 	ours = list(peers_weir, only, tell);
 	list(peers_posix, only, tell);
 #ifdef KILL_CK

@@ -37,6 +37,7 @@ extern const struct peer peers_weir[]; /* each list ends with a peer without a n
 extern const struct peer peers_posix[];
 extern const struct peer peers_ck[];
 extern const struct peer peers_boost[];
+extern const struct peer peers_control[];
 
 static inline int64_t kill_now_ms(void)
 {

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The kill table of the peers; see docs/KILLS.md.  Peers that are not installed are left out, by name.
-KILL_OBJ = $(addprefix $(BUILD)/kill/,kill.o peer_weir.o peer_posix.o)
+KILL_OBJ = $(addprefix $(BUILD)/kill/,kill.o peer_weir.o peer_posix.o peer_control.o)
 ifneq ($(wildcard /usr/include/ck_ring.h /usr/local/include/ck_ring.h),)
 KILL_OBJ += $(BUILD)/kill/peer_ck.o
 KILL_FLAGS += -DKILL_CK
@@ -34,4 +34,6 @@ $(BUILD)/kill/kill: $(KILL_OBJ) $(BUILD)/libweir.a
 
 kill-table: $(BUILD)/kill/kill ## kill ours and the peers at each instruction
 	$(Q)$(foreach p,$(KILL_MISSING),echo "left out: $(p) is not installed";)$<
-.PHONY: kill-table
+kill-check: $(BUILD)/kill/kill ## a sample of ours, and three queues whose faults must be seen
+	$(Q)KILL_POINTS=25 $< --check
+.PHONY: kill-table kill-check
