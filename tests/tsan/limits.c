@@ -197,7 +197,7 @@ static void leave_thread(struct thread *t)
 static void sem_threads_end(void)
 {
 	sem_make(3);
-	for (int i = 0; i < 25 * rounds; i++)
+	for (int i = 0; i < 15 * rounds; i++)
 		run_threads(6, leave_thread);
 	sem_drop();
 }

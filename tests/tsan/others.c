@@ -183,7 +183,7 @@ static void queue_threads_end(void)
 	struct weir_msg msg;
 
 	queue_make(8);
-	for (int i = 0; i < 40 * rounds; i++)
+	for (int i = 0; i < 20 * rounds; i++)
 		run_threads(4, leave_thread);
 	IS(weir_queue_stat(queue, &stat), 0);
 	IS(stat.writing, 0);
@@ -338,7 +338,7 @@ static void join_thread(struct thread *t)
 
 static void threads_join_and_end(void)
 {
-	for (int i = 0; i < 30 * rounds; i++)
+	for (int i = 0; i < 15 * rounds; i++)
 		run_threads(6, join_thread);
 }
 
@@ -441,7 +441,7 @@ static void recoverers_at_once(void)
 	queue_make(8);
 	IS(weir_sem_open(seg, "sem", &WEIR_OPTS(sem, .permits = 3), &sem), 0);
 	IS(weir_breaker_open(seg, "breaker", &WEIR_OPTS(breaker), &breaker), 0);
-	for (int i = 0; i < 10 * rounds; i++) {
+	for (int i = 0; i < 6 * rounds; i++) {
 		pid_t pids[2];
 
 		for (int k = 0; k < 2; k++) { /* No other thread is there yet: fork is safe. */

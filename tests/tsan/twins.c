@@ -93,6 +93,7 @@ static int run_one(const char *name)
 /* In a process of its own: the report of one must not hide the others. */
 static bool spawn(const char *program, const char *how_often, const char *name, int wanted)
 {
+	uint64_t start = weir_now_ns();
 	int status;
 	pid_t pid = fork();
 
@@ -106,7 +107,8 @@ static bool spawn(const char *program, const char *how_often, const char *name, 
 	if (waitpid(pid, &status, 0) != pid)
 		return false;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == wanted) {
-		printf("%-36s ok\n", name);
+		printf("%-36s ok   %5llu ms\n", name,
+		       (unsigned long long)((weir_now_ns() - start) / MS));
 	} else {
 		printf("%-36s FAILED (%s %d); again: %s %s %s\n", name,
 		       WIFSIGNALED(status) ? "signal" : "status",
