@@ -279,7 +279,7 @@ static void a_full_file_system(void)
 	IS(umount2(mnt, MNT_DETACH), 0);
 }
 
-static int open_under(int resource, rlim_t limit)
+static int open_under(__rlimit_resource_t resource, rlim_t limit)
 {
 	struct weir_segment *own;
 	struct rlimit was;
