@@ -11,7 +11,7 @@
  *     told -ESHUTDOWN.
  * take: the first position that is not being read.  If that one is being written: -EAGAIN,
  *     although later ones may be full.  If there is none: -EAGAIN; -ESHUTDOWN if closed, unless
- *     there is no room either (all are being read, and may come back).
+ *     others are reading (theirs may come back) or there is no room either.
  * back: (put_back, or a receive without room for the message) two steps: first the message may be
  * taken again, then it must be taken before later ones.  The same for a message whose receiver
  * died.  A receiver that overlaps it may have looked before and go past the message, also to
@@ -117,6 +117,16 @@ static bool skipped(const struct op *op, const struct slot *slot)
 	return slot->is == READING || slot->is == GONE || slot->is == BACK;
 }
 
+/* Could a message come back from somebody else? */
+static bool others_read(const struct op *op, const struct queue *q)
+{
+	for (uint32_t i = 0; i < q->count; i++) {
+		if (q->slot[i].is == READING && q->slot[i].owner != op->who)
+			return true;
+	}
+	return false;
+}
+
 /* Nothing for a receiver. */
 static enum verdict nothing(const struct history *h, const struct op *op, struct queue *q)
 {
@@ -127,12 +137,12 @@ static enum verdict nothing(const struct history *h, const struct op *op, struct
 			return REFUSED;
 	}
 	if (op->result == -ESHUTDOWN) {
-		if (!q->closed || q->count == h->capacity)
+		if (!q->closed || q->count == h->capacity || others_read(op, q))
 			return REFUSED;
 		q->sealed = 1;
 		return COMPLETE;
 	}
-	return !q->closed || q->count == h->capacity ? COMPLETE : REFUSED;
+	return !q->closed || q->count == h->capacity || others_read(op, q) ? COMPLETE : REFUSED;
 }
 
 /* May slot i be taken? */
