@@ -48,6 +48,9 @@ struct model {
 	/* NULL, or what is known to go wrong if acquire loads are as weak as C11 allows: must be
 	 * found.  Then the model is run again with loads as processors make them, see README.md. */
 	const char *weak;
+	/* Only with loads as processors make them: what else would show is another model's .weak.
+	 */
+	bool rcsc;
 	/* Also run by `make model-check`. */
 	bool quick;
 };

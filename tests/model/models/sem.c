@@ -397,6 +397,30 @@ const struct model sem_kill_two = {.name = "sem-kill-two",
 				   .patient = true,
 				   .preempt = 2};
 
+/* --- three and a death --------------------------------------------------------------------------
+ */
+
+extern const struct model sem_kill3;
+
+static void check_kill3(void)
+{
+	check_empty(survivor(&sem_kill3));
+	EXPECT(model_dead(0) || taken[0] == 1);
+	EXPECT(model_dead(2) || taken[2] == 1);
+}
+
+const struct model sem_kill3 = {.name = "sem-kill3",
+				.what = "one takes, one waits and leaves, one waits; one dies",
+				.body = {fast_or_wait, want_and_leave, wait_once, recover},
+				.peers = 3,
+				.setup = setup_one_of_four,
+				.always = always,
+				.check = check_kill3,
+				.killable = 1 | 2 | 4,
+				.patient = true,
+				.preempt = 2,
+				.rcsc = true};
+
 /* --- leaving in good order ----------------------------------------------------------------------
  */
 
