@@ -13,7 +13,7 @@ enum broken broken;
 const char *const broken_names[BROKENS] = {"nothing",  "lifo",	   "loses", "doubles",
 					   "one-more", "generous", "early", "forgets"};
 uint32_t strict;
-const char *const concession_names[CONCESSIONS] = {"closing", "passed", "drained", "resized"};
+const char *const concession_names[CONCESSIONS] = {"closing", "passed", "resized"};
 const char *const kind_names[KINDS] = {
 	[SEND] = "send",	 [RECV] = "recv",
 	[LOAN] = "loan",	 [COMMIT] = "commit",

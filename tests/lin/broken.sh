@@ -68,10 +68,10 @@ mutant "shutdown: receivers do not seal" queue 0 $q seal 's/(static bool seal.*?
 mutant "receive: copied out after the slot was given up" queue 0 $q late 's/(memcpy\(data, slot \+ 1, bytes\);)(.*?)(retire\(v, slot, pos\);)/$2$3$1/s'
 mutant "wake: nobody is woken after a commit" queue-wait 0 $q wake 's/(step_hint\(&v->shm->tail, &tail\);\s*)weir__waitq_wake\(&v->shm->not_empty\);/$1/'
 s=lib/obj/sem.c
-mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/while \(!weir_cas_full\(&v->shm->word, &word, \(\(word & COUNT_BITS\) \+ weight\) \| sign\)\)/while (!weir_cas_full(\&v->shm->word, \&word, ((word \& COUNT_BITS) + weight) | sign) \&\& (cap += 99))/'
+mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/(\+ weight\) \| next_sign\(self, ledger\)\))\);/$1 \&\& (cap += 99));/'
 mutant "acquire: one permit too many" sem 0 $s cap 's/COUNT_BITS\) \+ weight > cap\)/COUNT_BITS) + weight > cap + 1)/'
-mutant "acquire, fast: a lost CAS counts as taken" sem 0 $s lost 's/\? DONE : LOST/? DONE : DONE/'
-mutant "acquire: the last author is not told" sem 80 $s ack 's/if \(by_another\(word, self\)\)\s*weir__sem_ack\(v, word\);//g; s/unusual\(word, self, step\)/0/g'
+mutant "acquire, fast: a lost CAS counts as taken" sem 0 $s lost 's/\*ret_word = word;\s*return LOST;/return DONE;/'
+mutant "acquire: the last author is not told" sem 80 $s ack 's/if \(by_another\(word, self\)\) \{[^}]*\}//g; s/static inline bool by_another/__attribute__((unused)) $&/'
 mutant "stop: a grant on its way is forgotten" sem-line 0 $s stop 's/if \(won\) \{/if (0) {/'
 mutant "release: nobody in the line is served" sem-wait 0 $s serve 's/if \(weir__unlikely\(weir_sem_word_wait\(word\)\)\)\s*weir__sem_grant\(v\);//'
 mutant "start: not flagged after it joined" sem-wait 0 $s flag 's/while \(!weir_sem_word_wait\(word\) &&\s*!weir_cas_full\(&v->shm->word, &word, weir_sem_word_set_wait\(word, 1\)\)\)\s*weir_relax\(\);//'
@@ -89,8 +89,9 @@ mutant "recovery: tries are not counted" queue-loan 80 $a tries 's/weir_queue_sl
 mutant "recovery: a half-written message is called sent" queue 80 $a half 's/(static void skip.*?)WEIR_QUEUE_SLOT_STATE_FREE, 0, 0,\s*weir_queue_slot_word_lap\(word\) \+ 1/$1WEIR_QUEUE_SLOT_STATE_FULL, 0, 0, weir_queue_slot_word_lap(word)/s'
 mutant "recovery: first is not pulled back" queue 80 $a first 's/\n\tfind_first\(&v\);//'
 r=lib/obj/sem_recover.c
-mutant "recovery: an open acquire counts as done" sem 80 $r open 's/took_effect\(v, victim->thread, seq\) \? hold : hold - amount/hold/'
-mutant "recovery: an open acquire counts as not done" sem 80 $r undone 's/took_effect\(v, victim->thread, seq\) \? hold : hold - amount/hold - amount/'
+mutant "recovery: nothing is given back" sem-line 80 $r nothing 's/if \(!weir__sem_view\(victim->seg, object, &v\)/if (victim || !weir__sem_view(victim->seg, object, \&v)/'
+mutant "recovery: an open acquire counts as done" sem 80 $r open 's/took_effect\(v, victim->thread, seq\)\s*\? hold\s*: weir__sem_hold_sub\(hold, amount\)/(took_effect(v, victim->thread, seq), hold)/'
+mutant "recovery: an open acquire counts as not done" sem 80 $r undone 's/took_effect\(v, victim->thread, seq\)\s*\? hold\s*: (weir__sem_hold_sub\(hold, amount\))/(took_effect(v, victim->thread, seq), $1)/'
 mutant "recovery: a grant to the dead is not absorbed" sem-line 80 $r absorb 's/!absorb_for\(victim, v, cell\)/0/'
 mutant "recovery: a release is done twice" sem 80 $r twice 's/if \(weir__seq_diff\(weir__sem_latest\(v, word, victim->thread, 0\), seq\) >= 0\)\s*return true;//'
 row "harness: the specification is last in, first out" queue 0 "$lin" --broken lifo
@@ -99,6 +100,5 @@ row "harness: one message in 100 is sent twice" queue 0 "$lin" --broken doubles
 row "harness: one send in 100 answers before it is done" queue 0 "$lin" --broken early
 row "harness: the specification has one permit less" sem 0 "$lin" --broken one-more
 row "harness: one refusal in 100 is called an admission" limiter 0 "$lin" --broken generous
-row "harness: recovery does nothing" sem 80 "$lin" --broken forgets
 [ "$how" = build ] || echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

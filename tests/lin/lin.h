@@ -150,7 +150,7 @@ extern const char *const broken_names[BROKENS];
 extern enum broken broken;
 
 /* What the specifications concede to the library; --strict N takes it back. */
-enum concession { CLOSING, PASSED, DRAINED, RESIZED, CONCESSIONS };
+enum concession { CLOSING, PASSED, RESIZED, CONCESSIONS };
 extern const char *const concession_names[CONCESSIONS];
 extern uint32_t strict;
 static inline bool conceded(enum concession c)

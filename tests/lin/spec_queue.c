@@ -14,9 +14,9 @@
  *     others are reading (theirs may come back) or there is no room either.
  * back: (put_back, or a receive without room for the message) two steps: first the message may be
  * taken again, then it must be taken before later ones.  The same for a message whose receiver
- * died.  A receiver that overlaps it may have looked before and go past the message, also to
- * -ESHUTDOWN. death: each position that the dead one was writing is gone; each it was reading comes
- * back with one more try.
+ * died.  A receiver that overlaps it may have looked before and go past the message, but not to
+ * -ESHUTDOWN.  death: each position that the dead one was writing is gone; each it was reading
+ * comes back with one more try.
  */
 #include <errno.h>
 #include <string.h>
@@ -112,8 +112,7 @@ static enum verdict claim(const struct history *h, const struct op *op, struct q
 static bool skipped(const struct op *op, const struct slot *slot)
 {
 	if (slot->is == FULL && slot->owner == RETURNED)
-		return (op->flags & OP_SPURIOUS) &&
-		       conceded(op->result == -ESHUTDOWN ? DRAINED : PASSED);
+		return (op->flags & OP_SPURIOUS) && op->result != -ESHUTDOWN && conceded(PASSED);
 	return slot->is == READING || slot->is == GONE || slot->is == BACK;
 }
 

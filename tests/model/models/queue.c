@@ -237,8 +237,7 @@ const struct model queue_wait = {.name = "queue-wait",
 				 .body = {send_waiting, recv_waiting},
 				 .peers = 2,
 				 .setup = setup_two,
-				 .check = check_waited,
-				 .weak = "nobody can run"};
+				 .check = check_waited};
 
 static void wait_for_one(int self)
 {
@@ -257,8 +256,7 @@ const struct model queue_wait1 = {.name = "queue-wait1",
 				  .peers = 2,
 				  .setup = setup_two,
 				  .check = check_one_wait,
-				  .quick = true,
-				  .weak = "nobody can run"};
+				  .quick = true};
 
 /* --- three and four --------------------------------------------------------------------------- */
 

@@ -144,7 +144,6 @@ const struct model sem_wait3 = {.name = "sem-wait3",
 				.setup = setup_three,
 				.always = always,
 				.check = check_three,
-				.weak = "nobody can run",
 				.preempt = 2};
 
 /* --- weights ---------------------------------------------------------------------------------- */
@@ -233,7 +232,6 @@ const struct model sem_cancel3 = {.name = "sem-cancel3",
 				  .setup = setup_held,
 				  .always = always,
 				  .check = check_cancel_wait,
-				  .weak = "nobody can run",
 				  .preempt = 2};
 
 /* --- resizing --------------------------------------------------------------------------------- */
@@ -263,8 +261,7 @@ const struct model sem_resize = {.name = "sem-resize",
 				 .peers = 2,
 				 .setup = setup_held,
 				 .check = check_resize,
-				 .quick = true,
-				 .weak = "nobody can run"};
+				 .quick = true};
 
 /* --- dying ------------------------------------------------------------------------------------ */
 
