@@ -13,6 +13,10 @@
  * moves it.  (In D. Vyukov's bounded MPMC queue the tickets are in tail and first; there a death
  * between ticket and slot stops everybody.)
  *
+ * Both sides fetch a slot's line to be changed before they look at its word (and the second line,
+ * and a sender the next slot): else it crosses between the processors once for the look and once
+ * more for the claim.
+ *
  * When a message is put back, first may be past it: it is pulled back, with a new tag, so that a
  * late receiver's step forward fails.
  */
@@ -96,23 +100,29 @@ static int claim_send(const struct weir__queuev *v, uint32_t self, uint64_t *ret
 	for (;;) {
 		uint64_t pos = weir_queue_tail_pos(tail);
 		struct weir_queue_slot_shm *slot = weir__slot(v, pos);
-		/* EDGE slot.word (acquire <- done): the receiver is finished with the bytes. */
-		uint64_t word = weir_load_acquire(&slot->word);
 		uint64_t lap = weir__lap(v, pos);
-		int64_t ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
 		uint64_t again;
+		uint64_t word;
+		int64_t ahead;
 
+		weir__fetch_own(slot);
+		/* EDGE slot.word (acquire <- done): the receiver is finished with the bytes. */
+		word = weir_load_acquire(&slot->word);
+		ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
 		if (weir_queue_tail_closed(tail))
 			return -ESHUTDOWN;
 		if (ahead == 0 && weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_SEALED)
 			return -ESHUTDOWN;
 		if (ahead == 0 && weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FREE) {
+			if (v->stride > WEIR__UNIT)
+				weir__fetch_own((uint8_t *)slot + WEIR__UNIT);
 			/* EDGE slot.word (full -> the sweep): free,l -> writing,l,me */
 			if (!weir_cas_full(
 				    &slot->word, &word,
 				    weir__slot_make(WEIR_QUEUE_SLOT_STATE_WRITING, self, 0, lap)))
 				continue;
 			WEIR_CRASH_POINT(queue_send_claimed);
+			weir__fetch_own(weir__slot(v, pos + 1)); /* For the next message. */
 			*ret_pos = pos;
 			return 0;
 		}
@@ -179,13 +189,17 @@ static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *
 	for (;;) {
 		uint64_t pos = weir_queue_first_pos(first);
 		struct weir_queue_slot_shm *slot = weir__slot(v, pos);
-		/* EDGE slot.word (acquire <- commit): the message's bytes. */
-		uint64_t word = weir_load_acquire(&slot->word);
 		uint64_t lap = weir__lap(v, pos);
-		uint64_t state = weir_queue_slot_word_state(word);
-		int64_t ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
 		uint64_t claim;
+		uint64_t state;
+		uint64_t word;
+		int64_t ahead;
 
+		weir__fetch_own(slot);
+		/* EDGE slot.word (acquire <- commit): the message's bytes. */
+		word = weir_load_acquire(&slot->word);
+		state = weir_queue_slot_word_state(word);
+		ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
 		if (ahead < 0 || (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_WRITING))
 			return -EAGAIN;
 		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_SEALED) {
@@ -205,6 +219,8 @@ static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *
 		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_FULL) {
 			claim = weir__slot_make(WEIR_QUEUE_SLOT_STATE_READING, self,
 						weir_queue_slot_word_tries(word), lap);
+			if (v->stride > WEIR__UNIT)
+				__builtin_prefetch((uint8_t *)slot + WEIR__UNIT);
 			/* EDGE slot.word (full -> the sweep): full,l -> reading,l,me */
 			if (!weir_cas_full(&slot->word, &word, claim))
 				continue;
