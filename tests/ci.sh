@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Wider than `make check`: both compilers, sanitizers, the complete sweep within a budget, the demo.
+# Wider than `make check`: both compilers, sanitizers, samples of the proofs, the sweep within a
+# budget, the demo.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 failed=0
@@ -47,11 +48,12 @@ analysed() {
 step "clang-tidy" analysed
 step "unit tests under ASan and UBSan" sanitized
 step "command line under ASan and UBSan" commanded
-if grep -q '^sweep:' tests/sweep/sweep.mk 2>/dev/null; then
-	step "sweep" env SWEEP_BUDGET=60 make --no-print-directory sweep
-fi
-if [ -x examples/gateway/demo.sh ]; then
-	step "demo" make --no-print-directory demo
-fi
+step "environment matrix" make --no-print-directory env-check
+step "thread twins under ThreadSanitizer" make --no-print-directory tsan-check
+step "model checker, a sample" make --no-print-directory model-check
+step "linearizability, a sample" make --no-print-directory lin-check
+step "kill harness" make --no-print-directory kill-check
+step "sweep" env SWEEP_BUDGET="${SWEEP_BUDGET:-25}" make --no-print-directory sweep
+step "demo" make --no-print-directory demo
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

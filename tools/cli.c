@@ -41,7 +41,7 @@ static const struct argp_option all_options[] = {
 	{"probes", 'R', "N", 0, "Probes that must succeed to close it again (1)", 0},
 	{"slots", 'S', "N", 0, "Make it with room for N messages (256)", 0},
 	{"bytes", 'Z', "N", 0, "Longest message in bytes (1024)", 0},
-	{"tries", 'X', "N", 0, "Drop a message after N receivers died with it (never)", 0},
+	{"tries", 'X', "N", 0, "Drop a message after N receivers died with it (64)", 0},
 };
 
 #define OPTION_COUNT (sizeof(all_options) / sizeof(all_options[0]))

@@ -62,8 +62,8 @@ WEIR_API int weir_queue_try_send_batch(struct weir_queue *queue, const void *dat
  *          receiver is not finished; the others wait for him); -ETIMEDOUT, -ECANCELED; -EUSERS.
  *          Two that wait at the end of a closed queue, each with a message taken and not finished,
  *          wait for each other: finish what you have first.
- * Crash    before it returns: the message is delivered again.  To work on a message safely until it
- *          is finished use take and done.
+ * Crash    before it has the message copied: it is delivered again; after that it counts as
+ *          delivered.  To work on a message safely until it is finished use take and done.
  */
 WEIR_API int weir_queue_recv(struct weir_queue *queue, void *data, uint32_t room,
 			     uint32_t *ret_bytes, struct weir_ctx *ctx);
@@ -88,7 +88,8 @@ WEIR_API int weir_queue_try_take(struct weir_queue *queue, struct weir_msg *ret_
 WEIR_API int weir_queue_done(struct weir_queue *queue, struct weir_msg *msg);
 WEIR_API int weir_queue_put_back(struct weir_queue *queue, struct weir_msg *msg);
 
-/* Stop sends for good; receivers get what is in, and what is put back, then -ESHUTDOWN.
+/* Stop sends for good; receivers get what is in, and what is put back, then -ESHUTDOWN.  A send
+ * that overlaps the call may get in after another was refused, until a receiver was told so.
  * Idempotent.  0. */
 WEIR_API int weir_queue_shutdown(struct weir_queue *queue);
 

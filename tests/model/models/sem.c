@@ -415,8 +415,7 @@ const struct model sem_kill3 = {.name = "sem-kill3",
 				.check = check_kill3,
 				.killable = 1 | 2 | 4,
 				.patient = true,
-				.preempt = 2,
-				.rcsc = true};
+				.preempt = 2};
 
 /* --- leaving in good order ----------------------------------------------------------------------
  */
