@@ -117,7 +117,7 @@ deps: ## install (as root) or name the packages that are missing
 	$(Q)tests/deps.sh
 
 check: deps ## build everything and run all tests, under 2 minutes
-	$(Q)$(MAKE) --no-print-directory all $(UNITS) $(REGRESS)
+	$(Q)$(MAKE) --no-print-directory all $(UNITS) $(REGRESS) $(BUILD)/sweep
 	$(Q)tests/check.sh
 
 edges: ## write the register of orderings in docs/MEMORY-MODEL.md

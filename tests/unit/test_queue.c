@@ -365,7 +365,7 @@ Test(queue, waiting_receivers_learn_at_once_that_the_last_message_is_done)
 
 	/* A sleep is 20 ms at most anyway: one of 20 rounds has to be much quicker than that. */
 	for (int i = 0; i < 20; i++) {
-		char name[8];
+		char name[16];
 		struct weir_queue *q;
 		uint64_t start;
 		pid_t pid;
@@ -407,7 +407,7 @@ Test(queue, a_message_is_dropped_before_its_count_of_deaths_stops)
 		struct weir_queue_stat s;
 		struct weir_queue *q;
 		struct weir_msg msg;
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof(name), "q%d", i);
 		cr_assert_eq(weir_queue_open(seg, name,
