@@ -105,7 +105,7 @@ static int claim_send(const struct weir__queuev *v, uint32_t self, uint64_t *ret
 		uint64_t word;
 		int64_t ahead;
 
-		weir__fetch_own(slot);
+		weir_prefetch_own(slot);
 		/* EDGE slot.word (acquire <- done): the receiver is finished with the bytes. */
 		word = weir_load_acquire(&slot->word);
 		ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
@@ -115,14 +115,14 @@ static int claim_send(const struct weir__queuev *v, uint32_t self, uint64_t *ret
 			return -ESHUTDOWN;
 		if (ahead == 0 && weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FREE) {
 			if (v->stride > WEIR__UNIT)
-				weir__fetch_own((uint8_t *)slot + WEIR__UNIT);
+				weir_prefetch_own((uint8_t *)slot + WEIR__UNIT);
 			/* EDGE slot.word (full -> the sweep): free,l -> writing,l,me */
 			if (!weir_cas_full(
 				    &slot->word, &word,
 				    weir__slot_make(WEIR_QUEUE_SLOT_STATE_WRITING, self, 0, lap)))
 				continue;
 			WEIR_CRASH_POINT(queue_send_claimed);
-			weir__fetch_own(weir__slot(v, pos + 1)); /* For the next message. */
+			weir_prefetch_own(weir__slot(v, pos + 1)); /* For the next message. */
 			*ret_pos = pos;
 			return 0;
 		}
@@ -195,7 +195,7 @@ static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *
 		uint64_t word;
 		int64_t ahead;
 
-		weir__fetch_own(slot);
+		weir_prefetch_own(slot);
 		/* EDGE slot.word (acquire <- commit): the message's bytes. */
 		word = weir_load_acquire(&slot->word);
 		state = weir_queue_slot_word_state(word);
@@ -346,8 +346,11 @@ __attribute__((noinline, cold)) static int claim_again(struct weir_queue *queue,
 
 static inline int claim_now(struct weir_queue *queue, claim_fn *what, int self, uint64_t *ret_pos)
 {
-	int r = self < 0 ? self : what(&queue->v, (uint32_t)self, ret_pos);
+	int r;
 
+	if (weir__unlikely(self < 0))
+		return self;
+	r = what(&queue->v, (uint32_t)self, ret_pos);
 	return weir__likely(r != -EAGAIN) ? r : claim_again(queue, what, (uint32_t)self, ret_pos);
 }
 

@@ -59,20 +59,6 @@ static inline uint64_t weir__slot_make(uint64_t state, uint64_t owner, uint64_t 
 	return weir_queue_slot_word_set_lap(w, lap);
 }
 
-/*
- * Fetch the cache line at `p` to be changed by us.  By name: for x86-64 in general compilers make a
- * fetch for reading of __builtin_prefetch(p, 1), and then the claim has to go for the line again.
- * (Where there is no prefetchw it does nothing.)
- */
-static inline void weir__fetch_own(const void *p)
-{
-#if defined(__x86_64__)
-	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
-#else
-	__builtin_prefetch(p, 1);
-#endif
-}
-
 /* Make receivers look at `pos` again. */
 void weir__queue_pull_back(const struct weir__queuev *v, uint64_t pos);
 

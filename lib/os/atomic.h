@@ -47,7 +47,8 @@ static inline void weir_relax(void)
 static inline void weir_prefetch_own(const void *p)
 {
 #if defined(__x86_64__)
-	/* Not in the base set that compilers assume; where it is missing it does nothing. */
+	/* By name: for x86-64 in general compilers make a fetch for reading of
+	 * __builtin_prefetch(p, 1).  Where it is missing it does nothing. */
 	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
 #else
 	__builtin_prefetch(p, 1);

@@ -28,8 +28,8 @@ int weir__file_create(const char *dir, uint64_t bytes, mode_t mode)
 	if (fd < 0)
 		return -errno;
 	do {
-		r = weir__call_fallocate(
-			fd, (off_t)bytes); /* ftruncate would hide a full file system */
+		/* ftruncate would hide a full file system. */
+		r = weir__call_fallocate(fd, (off_t)bytes);
 	} while (r < 0 && errno == EINTR);
 	if (r < 0 || fchmod(fd, mode) < 0) { /* fchmod: what was asked for, whatever the umask */
 		r = -errno;
@@ -85,16 +85,20 @@ void weir__file_close(int fd)
  */
 static bool uid_is_known(uid_t uid)
 {
-	char text[2048];
+	char text[16384]; /* 340 lines of at most 33 characters */
 	char *at = text;
+	size_t have = 0;
 	int fd = weir__call_open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC, 0);
 	ssize_t n;
 
 	if (fd < 0)
 		return uid != 65534; /* No namespaces, or no /proc. */
-	n = weir__call_read(fd, text, sizeof(text) - 1);
+	do {			     /* The kernel gives a page at a time. */
+		n = weir__call_read(fd, text + have, sizeof(text) - 1 - have);
+		have += n > 0 ? (size_t)n : 0;
+	} while (n > 0);
 	weir__call_close(fd);
-	text[n > 0 ? n : 0] = '\0';
+	text[have] = '\0';
 	while (*at) {
 		unsigned long first = strtoul(at, &at, 10);
 		unsigned long count;

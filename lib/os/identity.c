@@ -96,8 +96,8 @@ bool weir__identity_gone(const struct weir__identity *id, const struct weir__ide
 	 * start times differ from one time namespace to the next. */
 	now = id->pidfs ? pidfs_of(poller.fd) : 0;
 	gone = now && now != id->pidfs;
-	if (weir__call_poll_now(&poller, 1) ==
-	    1) /* Readable: all its threads have ended, reaped or not. */
+	/* Readable: all its threads have ended, reaped or not. */
+	if (weir__call_poll_now(&poller, 1) == 1)
 		gone = true;
 	weir__call_close(poller.fd);
 	return gone;

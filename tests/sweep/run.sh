@@ -26,7 +26,7 @@ run() {
 }
 for program in "$@"; do
 	case $how in
-	full) # 15 to 20 minutes; with SWEEP_BUDGET about so many seconds a mode, thinned out evenly
+	full) # with SWEEP_BUDGET about so many seconds a mode, thinned out evenly; else all of it
 		b=${SWEEP_BUDGET:-3600}
 		run "$program" --snapshot
 		run "$program" --nested=$((600 / b + 1)) --budget $((2 * b))
