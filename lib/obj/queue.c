@@ -13,9 +13,9 @@
  * moves it.  (In D. Vyukov's bounded MPMC queue the tickets are in tail and first; there a death
  * between ticket and slot stops everybody.)
  *
- * Both sides fetch a slot's line to be changed before they look at its word (and the second line,
- * and a sender the next slot): else it crosses between the processors once for the look and once
- * more for the claim.
+ * Both sides fetch a slot's line to be changed before they look at its word: else it crosses
+ * between the processors once for the look and once more for the claim.  The message's own lines
+ * are fetched while the claim is made, and by a sender, those of the next slot too.
  *
  * When a message is put back, first may be past it: it is pulled back, with a new tag, so that a
  * late receiver's step forward fails.
@@ -27,6 +27,7 @@
 
 #define SPINS	   200
 #define FLAG_TRACE 1u
+#define FETCH_MAX  1152u /* bytes of a slot fetched ahead: a message of 1 KiB */
 
 bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queuev *ret)
 {
@@ -84,10 +85,28 @@ static void step_hint(WEIR_ATOMIC(uint64_t) * hint, uint64_t *seen)
 	/* Both hints have the position in their low 52 bits. */
 	uint64_t next = weir_queue_tail_set_pos(*seen, weir_queue_tail_pos(*seen) + 1);
 
-	/* EDGE queue.hint (full -> claim_send, claim_receive): only a hint; full so that a commit
-	 * before it comes before a look for sleepers after it. */
+	/* EDGE queue.hint (full -> claim_send, claim_receive): only a hint. */
 	if (weir_cas_full(hint, seen, next))
 		*seen = next;
+}
+
+/*
+ * After the store that finished `pos`: its hint goes on, if nobody moved it yet, and what the
+ * caller looks at next comes after that store.  One locked instruction does both.
+ */
+static void finish(WEIR_ATOMIC(uint64_t) * hint, uint64_t pos)
+{
+	/* relaxed: whoever moved it, it is only a hint. */
+	uint64_t seen = weir_load_relaxed(hint);
+
+	if (weir__likely(weir_queue_tail_pos(seen) == pos)) {
+		step_hint(hint, &seen);
+		/* EDGE waitq.sleepers (full -> weir__waitq_prepare): the slot, then the look. */
+		weir_fence_after_cas();
+	} else {
+		/* EDGE waitq.sleepers (full -> weir__waitq_prepare): the same. */
+		weir_fence_full();
+	}
 }
 
 /* Claim the next position for sending; 0, -EAGAIN, -ESHUTDOWN. */
@@ -122,7 +141,9 @@ static int claim_send(const struct weir__queuev *v, uint32_t self, uint64_t *ret
 				    weir__slot_make(WEIR_QUEUE_SLOT_STATE_WRITING, self, 0, lap)))
 				continue;
 			WEIR_CRASH_POINT(queue_send_claimed);
-			weir_prefetch_own(weir__slot(v, pos + 1)); /* For the next message. */
+			/* For the next message. */
+			for (uint32_t i = 0; i < v->stride && i < FETCH_MAX; i += WEIR__UNIT)
+				weir_prefetch_own((uint8_t *)weir__slot(v, pos + 1) + i);
 			*ret_pos = pos;
 			return 0;
 		}
@@ -219,14 +240,14 @@ static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *
 		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_FULL) {
 			claim = weir__slot_make(WEIR_QUEUE_SLOT_STATE_READING, self,
 						weir_queue_slot_word_tries(word), lap);
-			if (v->stride > WEIR__UNIT)
-				__builtin_prefetch((uint8_t *)slot + WEIR__UNIT);
+			for (uint32_t i = WEIR__UNIT; i < v->stride && i < FETCH_MAX;
+			     i += WEIR__UNIT)
+				__builtin_prefetch((uint8_t *)slot + i);
 			/* EDGE slot.word (full -> the sweep): full,l -> reading,l,me */
 			if (!weir_cas_full(&slot->word, &word, claim))
 				continue;
 			WEIR_CRASH_POINT(queue_receive_claimed);
 			*ret_pos = pos;
-			step_hint(&v->shm->first, &first);
 			return 0;
 		}
 		step_hint(&v->shm->first, &first);
@@ -283,18 +304,14 @@ static void stamp(const struct weir__queuev *v, uint32_t self, struct weir_queue
 static void commit(const struct weir__queuev *v, struct weir_queue_slot_shm *slot, uint64_t pos,
 		   uint32_t bytes)
 {
-	/* relaxed: whoever moved it, it is only a hint. */
-	uint64_t tail = weir_load_relaxed(&v->shm->tail);
-
 	slot->bytes = bytes;
 	WEIR_CRASH_POINT(queue_send_filled);
 	/* EDGE slot.word (release -> claim_receive): the bytes, then the message.
 	 * writing,l,me -> full,l */
-	weir_store_full(&slot->word,
-			weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, 0, weir__lap(v, pos)));
+	weir_store_release(&slot->word,
+			   weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, 0, weir__lap(v, pos)));
 	WEIR_CRASH_POINT(queue_send_committed);
-	if (weir_queue_tail_pos(tail) == pos)
-		step_hint(&v->shm->tail, &tail);
+	finish(&v->shm->tail, pos);
 	weir__waitq_wake(&v->shm->not_empty);
 }
 
@@ -302,9 +319,10 @@ static void commit(const struct weir__queuev *v, struct weir_queue_slot_shm *slo
 static void retire(const struct weir__queuev *v, struct weir_queue_slot_shm *slot, uint64_t pos)
 {
 	/* EDGE slot.word (release -> claim_send): we are finished with the bytes. */
-	weir_store_full(&slot->word,
-			weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0, weir__lap(v, pos) + 1));
+	weir_store_release(&slot->word, weir__slot_make(WEIR_QUEUE_SLOT_STATE_FREE, 0, 0,
+							weir__lap(v, pos) + 1));
 	WEIR_CRASH_POINT(queue_retired);
+	finish(&v->shm->first, pos);
 	/* EDGE queue.closing (full -> drained): receivers may wait for the last message to end. */
 	if (weir__unlikely(weir_load_full(&v->shm->closing)))
 		weir__waitq_wake(&v->shm->not_empty);

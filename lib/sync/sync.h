@@ -29,7 +29,8 @@ uint32_t weir__waitq_prepare(struct weir_waitq_shm *q);
 int weir__waitq_sleep(struct weir_waitq_shm *q, uint32_t value, const struct weir_ctx *ctx);
 void weir__waitq_wake_slow(struct weir_waitq_shm *q);
 
-/* The state was changed before by a full-order access (CAS, swap or full store). */
+/* The state was changed before by a full-order access (CAS, swap or full store), or a full fence
+ * came between. */
 static inline void weir__waitq_wake(struct weir_waitq_shm *q)
 {
 	/* EDGE waitq.sleepers (full -> weir__waitq_prepare): our state change, then this look;

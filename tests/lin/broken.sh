@@ -66,7 +66,7 @@ mutant "put_back: first is not pulled back" queue-loan 0 $q pull 's/weir__queue_
 mutant "pull_back: no new tag" queue-loan 0 $q tag 's/weir_queue_first_tag\(first\) \+ 1/weir_queue_first_tag(first)/'
 mutant "shutdown: receivers do not seal" queue 0 $q seal 's/(static bool seal.*?)weir_cas_full\(&slot->word, &word,\s*weir__slot_make\(WEIR_QUEUE_SLOT_STATE_SEALED, 0, 0,\s*weir_queue_slot_word_lap\(word\)\)\);/$1(void)slot;/s; s/if \(!seal\(v, slot, word\)\)\s*return -EAGAIN;\s*continue;[^\n]*/return seal(v, slot, word) ? -ESHUTDOWN : -EAGAIN;/'
 mutant "receive: copied out after the slot was given up" queue 0 $q late 's/(memcpy\(data, slot \+ 1, bytes\);)(.*?)(retire\(v, slot, pos\);)/$2$3$1/s'
-mutant "wake: nobody is woken after a commit" queue-wait 0 $q wake 's/(step_hint\(&v->shm->tail, &tail\);\s*)weir__waitq_wake\(&v->shm->not_empty\);/$1/'
+mutant "wake: nobody is woken after a commit" queue-wait 0 $q wake 's/(finish\(&v->shm->tail, pos\);\s*)weir__waitq_wake\(&v->shm->not_empty\);/$1/'
 s=lib/obj/sem.c
 mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/(\+ weight\) \| next_sign\(self, ledger\)\))\);/$1 \&\& (cap += 99));/'
 mutant "acquire: one permit too many" sem 0 $s cap 's/COUNT_BITS\) \+ weight > cap\)/COUNT_BITS) + weight > cap + 1)/'

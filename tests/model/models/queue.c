@@ -258,6 +258,39 @@ const struct model queue_wait1 = {.name = "queue-wait1",
 				  .check = check_one_wait,
 				  .quick = true};
 
+static struct weir_msg late;
+
+static void setup_late(void)
+{
+	make(2);
+	EXPECT(weir_queue_try_loan(queue[0], &late) == 0);
+	world_as(1);
+	EXPECT(try_send(1) == 0);
+}
+
+static void commit_late(int self)
+{
+	struct weir_msg msg = late;
+
+	*(uint64_t *)msg.data = message(self, ++books.sent[self]);
+	msg.bytes = 8;
+	EXPECT(weir_queue_commit(queue[self], &msg) == 0);
+}
+
+static void check_late(void)
+{
+	EXPECT(books.count[1] == 1 && books.got[1][0] == message(0, 1));
+	check_alive();
+}
+
+const struct model queue_late = {.name = "queue-late",
+				 .what = "a loan in front of a message, the receiver waits",
+				 .body = {commit_late, wait_for_one},
+				 .peers = 2,
+				 .setup = setup_late,
+				 .check = check_late,
+				 .quick = true};
+
 /* --- three and four --------------------------------------------------------------------------- */
 
 static void setup_three(void)
