@@ -49,6 +49,7 @@ bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queue
 	ret->tries_max = tries - 1 < WEIR__TRIES_MAX ? tries : WEIR__TRIES_MAX;
 	ret->mask = count - 1;
 	ret->shift = (uint32_t)__builtin_ctz(count | 0x80000000u);
+	ret->lap_spare = 12 + (ret->shift > 9 ? ret->shift : 9);
 	return count >= 2 && count <= 1u << 20 && (count & (count - 1)) == 0 &&
 	       ret->stride % WEIR__UNIT == 0 && ret->payload <= 1u << 20 &&
 	       ret->stride >= sizeof(struct weir_queue_slot_shm) + ret->payload &&
@@ -67,7 +68,7 @@ void weir__queue_pull_back(const struct weir__queuev *v, uint64_t pos)
 		uint64_t word = weir_load_acquire(&weir__slot(v, pos)->word);
 
 		if (weir_queue_slot_word_state(word) != WEIR_QUEUE_SLOT_STATE_FULL ||
-		    weir__lap_diff(weir_queue_slot_word_lap(word), weir__lap(v, pos)) != 0)
+		    weir__lap_diff(v, weir_queue_slot_word_lap(word), weir__lap(v, pos)) != 0)
 			return;
 		next = weir_queue_first_set_tag(next, weir_queue_first_tag(first) + 1);
 		/* EDGE queue.first (full -> claim_receive): p,t -> pos,t+1: old steps forward fail.
@@ -127,7 +128,7 @@ static int claim_send(const struct weir__queuev *v, uint32_t self, uint64_t *ret
 		weir_prefetch_own(slot);
 		/* EDGE slot.word (acquire <- done): the receiver is finished with the bytes. */
 		word = weir_load_acquire(&slot->word);
-		ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
+		ahead = weir__lap_diff(v, weir_queue_slot_word_lap(word), lap);
 		if (weir_queue_tail_closed(tail))
 			return -ESHUTDOWN;
 		if (ahead == 0 && weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_SEALED)
@@ -187,7 +188,8 @@ static int drained(const struct weir__queuev *v, uint32_t self, uint64_t pos)
 		/* EDGE queue.closing (full <- retire): it wakes us, or we see its slot free. */
 		uint64_t word = weir_load_full(&weir__slot(v, pos - back)->word);
 
-		if (weir__lap_diff(weir_queue_slot_word_lap(word), weir__lap(v, pos - back)) != 0)
+		if (weir__lap_diff(v, weir_queue_slot_word_lap(word), weir__lap(v, pos - back)) !=
+		    0)
 			continue;
 		if (weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FULL) {
 			weir__queue_pull_back(v, pos - back);
@@ -220,7 +222,7 @@ static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *
 		/* EDGE slot.word (acquire <- commit): the message's bytes. */
 		word = weir_load_acquire(&slot->word);
 		state = weir_queue_slot_word_state(word);
-		ahead = weir__lap_diff(weir_queue_slot_word_lap(word), lap);
+		ahead = weir__lap_diff(v, weir_queue_slot_word_lap(word), lap);
 		if (ahead < 0 || (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_WRITING))
 			return -EAGAIN;
 		if (ahead == 0 && state == WEIR_QUEUE_SLOT_STATE_SEALED) {
@@ -269,7 +271,7 @@ static struct weir_queue_slot_shm *own_slot(const struct weir__queuev *v, int se
 	word = weir_load_relaxed(&slot->word);
 	if (weir_queue_slot_word_state(word) != state ||
 	    weir_queue_slot_word_owner(word) != (uint32_t)self ||
-	    weir__lap_diff(weir_queue_slot_word_lap(word), weir__lap(v, msg->position)) != 0)
+	    weir__lap_diff(v, weir_queue_slot_word_lap(word), weir__lap(v, msg->position)) != 0)
 		return NULL;
 	return slot;
 }

@@ -16,6 +16,7 @@ struct weir__queuev {
 	uint8_t *slots;
 	uint32_t mask;
 	uint32_t shift;
+	uint32_t lap_spare; /* 64 less the bits in which laps are told apart */
 	uint32_t stride;
 	uint32_t payload;
 	uint32_t tries_max; /* 1 to WEIR__TRIES_MAX */
@@ -39,12 +40,14 @@ static inline uint64_t weir__lap(const struct weir__queuev *v, uint64_t pos)
 	return pos >> v->shift;
 }
 
-/* a - b of laps (43 bits) and of positions (52 bits), as signed numbers. */
-static inline int64_t weir__lap_diff(uint64_t a, uint64_t b)
+/* a - b of laps, as a signed number: in the 43 bits of the slot's word, or in fewer, where the 52
+ * bits of positions leave fewer: then a lap comes to zero when the position does. */
+static inline int64_t weir__lap_diff(const struct weir__queuev *v, uint64_t a, uint64_t b)
 {
-	return (int64_t)((a - b) << 21) >> 21;
+	return (int64_t)((a - b) << v->lap_spare) >> v->lap_spare;
 }
 
+/* The same of positions. */
 static inline int64_t weir__pos_diff(uint64_t a, uint64_t b)
 {
 	return (int64_t)((a - b) << 12) >> 12;

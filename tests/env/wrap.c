@@ -119,9 +119,9 @@ static void through(uint64_t from, uint64_t count)
 	}
 }
 
-static void queue_put_at(uint64_t pos, uint32_t slots)
+static void queue_put_at(uint64_t pos, uint32_t slots, uint32_t index)
 {
-	struct weir_queue_shm *shm = object(1);
+	struct weir_queue_shm *shm = object(index);
 	uint64_t lap = pos / slots;
 
 	put(&shm->tail, pos);
@@ -152,13 +152,17 @@ static void queue_counters(void)
 	/* The tag has 12 bits. */
 	through(0, 3 * 5000);
 	/* Laps have 43 bits, positions 52. */
-	queue_put_at((UINT64_C(1) << 45) - 10, 4);
+	queue_put_at((UINT64_C(1) << 45) - 10, 4, 1);
 	through(0, 100);
-	queue_put_at((UINT64_C(1) << 52) - 10, 4);
+	queue_put_at((UINT64_C(1) << 52) - 10, 4, 1);
 	through(0, 100);
 	IS(weir_queue_stat(queue, &stat), 0);
 	IS(stat.depth + stat.writing + stat.reading, 0);
 	MUST(weir_queue_tail_pos(get(&shm->tail)) < 1000);
+	/* With more than 512 slots it is the position that ends first. */
+	IS(weir_queue_open(seg, "long", &WEIR_OPTS(queue, .slots = 1024, .bytes = 8), &queue), 0);
+	queue_put_at((UINT64_C(1) << 52) - 10, 1024, 2);
+	through(0, 3000);
 }
 
 /* --- breaker, events, slots, blocks ------------------------------------------------------------
