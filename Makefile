@@ -7,6 +7,8 @@ CLANG ?= clang
 OPT ?= -O2
 VERSION := $(shell sed -n 's,.*define WEIR_VERSION *"\(.*\)".*,\1,p' lib/include/weir/base.h)
 SOVERSION := 0
+# Of the instruments in tests/: full, or timed for SECONDS_TO_USE.
+HOW ?= full
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 
@@ -32,7 +34,7 @@ MAN3 := base segment sem limiter breaker queue span ctx layout run
 BPF_SKEL := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.skel.h,$(wildcard bpf/*.bpf.c))
 LIBS = $(BUILD)/libweir.a $(BUILD)/libweir.so.$(SOVERSION) $(BUILD)/libweir-run.a $(BUILD)/libweir-run.so.$(SOVERSION)
 
-.PHONY: all edges lib tools examples deps check ci demo bench sweep tidy format install clean help
+.PHONY: all edges lib tools examples deps check ci prove demo bench tidy format install clean help
 .DELETE_ON_ERROR:
 .SECONDARY:
 all: lib tools examples
@@ -123,8 +125,11 @@ check: deps ## build everything and run all tests, under 2 minutes
 edges: ## write the register of orderings in docs/MEMORY-MODEL.md
 	$(Q)tests/edges.sh
 
-ci: deps ## what continuous integration runs
-	$(Q)tests/ci.sh
+ci: deps ## all instruments within BUDGET minutes (40), and the demo
+	$(Q)tests/prove.sh ci
+
+prove: deps ## all instruments to their full figures, in one table
+	$(Q)tests/prove.sh full
 
 demo: deps ## the main job: a gateway whose workers share limits, a breaker and a queue
 	$(Q)$(MAKE) --no-print-directory all

@@ -36,4 +36,5 @@ kill-table: $(BUILD)/kill/kill ## kill ours and the peers at each instruction
 	$(Q)$(foreach p,$(KILL_MISSING),echo "left out: $(p) is not installed";)$<
 kill-check: $(BUILD)/kill/kill ## a sample of ours, and three queues whose faults must be seen
 	$(Q)KILL_POINTS=25 $< --check
-.PHONY: kill-table kill-check
+instruments: $(BUILD)/kill/kill
+.PHONY: kill-table kill-check instruments

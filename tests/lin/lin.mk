@@ -37,7 +37,8 @@ $(BUILD)/lin/broken/.stamp: tests/lin/broken.sh $(BUILD)/lin/lin
 	$(Q)tests/lin/broken.sh build $(BUILD) $(CPPFLAGS) $(BASE) -ftls-model=initial-exec $(LIN_HOOKS) && touch $@
 
 lin: $(BUILD)/lin/lin $(BUILD)/lin/step $(BUILD)/lin/broken/.stamp ## are histories linearizable?  LIN_BUDGET seconds
-	$(Q)tests/lin/run.sh full $(BUILD)
+	$(Q)tests/lin/run.sh $(HOW) $(BUILD)
 lin-check: $(BUILD)/lin/lin $(BUILD)/lin/step $(BUILD)/lin/broken/.stamp ## a sample of it
 	$(Q)tests/lin/run.sh sample $(BUILD)
-.PHONY: lin lin-check
+instruments: $(BUILD)/lin/lin $(BUILD)/lin/step $(BUILD)/lin/broken/.stamp
+.PHONY: lin lin-check instruments

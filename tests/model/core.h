@@ -255,8 +255,9 @@ enum mode { MODE_SEARCH, MODE_NAIVE, MODE_RANDOM, MODE_PCT, MODE_REPLAY };
 
 struct tally {
 	uint64_t executions;
-	uint64_t blocked; /* cut short: nothing new behind them */
-	uint64_t kills;	  /* places */
+	uint64_t blocked;   /* cut short: nothing new behind them */
+	uint64_t kills;	    /* places */
+	uint64_t kills_all; /* of them, in all orders */
 	uint64_t states;
 	uint64_t cut; /* loads with more choices than LABELS_MAX, or too long */
 };

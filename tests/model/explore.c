@@ -451,6 +451,7 @@ static bool search_second(struct progress *p, double until)
 		if (!search(seconds_now() + (until - seconds_now()) / (places - at), &all))
 			return false;
 		p->all &= all;
+		tally.kills_all += all;
 	}
 	plan.victim[1] = -1;
 	return true;
@@ -479,6 +480,7 @@ static bool search_kills(struct progress *p)
 			if (!search_bounded_first(now + share * (two ? 0.5 : 1), &all))
 				return false;
 			p->all &= all;
+			tally.kills_all += all;
 			if (all && limits.cross && !cross_check(now + share))
 				return false;
 			if (!search_second(p, now + share))
@@ -555,10 +557,12 @@ bool explore_model(const struct model *m, const char *wanted)
 	done = tally.executions - before.executions;
 	if (wanted)
 		return false;
-	printf("%-4s %-22s %10llu executions %9llu cut short %5llu kills %6.2f s  %s%s\n",
-	       ok ? "ok" : "FAIL", m->name, (unsigned long long)done,
+	printf("%-4s %-17s %d threads %10llu executions %9llu cut short %5llu kills, %5llu in all "
+	       "orders %6.2f s  %s%s\n",
+	       ok ? "ok" : "FAIL", m->name, m->peers, (unsigned long long)done,
 	       (unsigned long long)(tally.blocked - before.blocked),
-	       (unsigned long long)(tally.kills - before.kills), seconds_now() - began,
+	       (unsigned long long)(tally.kills - before.kills),
+	       (unsigned long long)(tally.kills_all - before.kills_all), seconds_now() - began,
 	       p.all ? "all" : "bounded", tally.cut > before.cut ? ", loads cut" : "");
 	if (limits.states)
 		printf("     %llu final states\n", (unsigned long long)tally.states);

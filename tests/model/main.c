@@ -149,7 +149,8 @@ static const struct option longs[] = {{"list", 0, NULL, LIST},
 static void list(void)
 {
 	for (int i = 0; models_all[i]; i++)
-		printf("%-24s %s\n", models_all[i]->name, models_all[i]->what);
+		printf("%-20s %-7s %s\n", models_all[i]->name,
+		       models_all[i]->killable ? "deaths" : "none", models_all[i]->what);
 	exit(0);
 }
 

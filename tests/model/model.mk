@@ -41,7 +41,8 @@ $(BUILD)/litmus-hw: tests/model/litmus_hw.c tests/model/litmus_tests.c tests/mod
 	$(Q)$(CC) $(CPPFLAGS) -Itests/model $(BASE) -MF $@.d -o $@ $(filter %.c,$^)
 
 model: $(MODEL)/model $(BUILD)/litmus-hw ## every order, every crash point: the model checker, in full
-	$(Q)tests/model/run.sh full $(BUILD)
+	$(Q)tests/model/run.sh $(HOW) $(BUILD)
 model-check: $(MODEL)/model $(BUILD)/litmus-hw ## a sample of it
 	$(Q)tests/model/run.sh sample $(BUILD)
-.PHONY: model model-check
+instruments: $(MODEL)/model $(BUILD)/litmus-hw
+.PHONY: model model-check instruments

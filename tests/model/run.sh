@@ -1,39 +1,55 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# The model checker: run.sh full|sample BUILD.  BUDGET: seconds per model in the full run.
+# The model checker: run.sh full|sample|timed BUILD.  full: MODEL_BUDGET seconds for each model (120).
+# timed: SECONDS_TO_USE for it all.  SEED moves the random walks.
 set -u
+cd "$(dirname "$0")/../.." || exit 1
 how=$1
 build=$2
-budget=${BUDGET:-40}
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-passed=0
-failed=0
-step() { # command...
-	local tally
-	"$@" >"$log" 2>&1
-	local status=$?
-	if [ "$how" = full ] || [ $status -ne 0 ]; then grep -v ' passed, ' "$log"; fi
-	tally=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -1)
-	passed=$((passed + ${tally%% *}))
-	failed=$((failed + $(sed 's/.*, \([0-9]*\) .*/\1/' <<<"$tally")))
-	[ -n "$tally" ] && [ $status -le 1 ] || { echo "FAIL $*: ended with status $status"; failed=$((failed + 1)); }
-	tally=$(sed -n 's/^model: \([0-9]*\) .*/\1/p' "$log" | tail -1)
-	executions=$((executions + ${tally:-0}))
+seed=${SEED:-1}
+. tests/jobs.bash
+model=$build/model/model
+mapfile -t models < <("$model" --list | awk '{print $1 ($2 == "deaths" ? "/" : "")}') # "/": somebody may die
+mapfile -t twins < <(sed -n 's/^twin //p' tests/model/twins.txt)
+
+deep() { # seconds per model, and per twin
+	for m in "${models[@]}"; do
+		[ "$m" = "${m%/}" ] || job "$model" --model "${m%/}" --budget "$1" --seed "$seed"
+		# Alive; what was searched in all orders must contain what random walks reach.
+		job "$model" --model "${m%/}" --no-kills --cross 100000 --budget "$1" --seed "$seed"
+	done
+	for t in "${twins[@]}"; do JOBS_QUIET=1 job tests/model/twins.sh "$build" "$2" "$t"; done
 }
-executions=0
-if [ "$how" = full ]; then
-	step "$build/model/model" --litmus
-	step "$build/model/model" --budget "$budget"
-	step "$build/model/model" --budget "$budget" --no-kills --cross 100000
-	step tests/model/twins.sh "$build" "$budget"
-	step "$build/litmus-hw" 1000000
-else
-	step "$build/model/model" --litmus
-	step "$build/model/model" --quick --budget 0.15
-	step tests/model/twins.sh "$build" 4 sem-cas-relaxed queue-no-seal span-no-fence
-	step "$build/litmus-hw" 10000
-fi
-echo "model: $executions executions, more than that in the twins"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+job "$model" --litmus
+case $how in
+full)
+	deep "${MODEL_BUDGET:-120}" 60
+	iterations=10000000
+	;;
+timed) # half of the searches use all that they may; the twins take two seconds each, to compile
+	b=$(awk "BEGIN {t = ($SECONDS_TO_USE - 30) * ${#jobs_cpus[@]} - 2 * ${#twins[@]}; b = t / (0.5 * 1.5 * ${#models[@]}); print (b > 0.2 ? b : 0.2)}")
+	deep "$b" 20
+	iterations=300000
+	;;
+sample)
+	job "$model" --quick --budget 0.15
+	for t in sem-cas-relaxed queue-no-seal span-no-fence; do JOBS_QUIET=1 job tests/model/twins.sh "$build" 4 $t; done
+	iterations=10000
+	;;
+esac
+alone "$build/litmus-hw" "$iterations"
+wait
+cat "$jobs_dir"/[0-9]* >"$build/model/log"
+names() { # how many different ones are fine
+	grep -E "^ok +$1" "$build/model/log" | awk '{print $2 == "litmus" || $2 == "twin" ? $3 : $2}' | sort -u | wc -l
+}
+reached "litmus sets exact" "$(names 'litmus ')"
+reached "litmus, times on the processors" "$(total 's/^litmus-hw SB  *\([0-9]*\) runs.*/\1/p' max)"
+reached "model executions" "$(total 's/^model: \([0-9]*\) executions.*/\1/p')"
+reached "models of two threads, without deaths" "$(names '[a-z0-9-]+ +2 threads .* 0 kills')"
+reached "two threads, in all orders" "$(names '[a-z0-9-]+ +2 threads .* 0 kills.* all$')"
+reached "places of death in models" "$(total 's/^ok .* \([0-9]*\) kills, .*/\1/p')"
+reached "places of death, in all orders" "$(total 's/^ok .* kills, *\([0-9]*\) in all orders .*/\1/p')"
+[ "$how" = sample ] || reached "broken twins" ${#twins[@]}
+reached "broken twins caught" "$(names 'twin ')"
+jobs_end

@@ -1,48 +1,46 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# run.sh full|sample PROGRAM...: the sweep's modes, one after the other; the last line counts the runs.
+# run.sh full|timed|sample PROGRAM...: the sweep's modes.  timed: thinned out to SECONDS_TO_USE.
+# SEED moves counters on, and what is sampled.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 how=$1
 shift
-passed=0
-failed=0
-points=0
-kills=0
-run() {
-	local out status last
-	out=$("$@" 2>&1)
-	status=$?
-	last=$(printf '%s\n' "$out" | tail -1)
-	printf '%-60s %s\n' "$*" "${last#sweep: }"
-	points=$((points + $(printf '%s\n' "$last" | sed -n 's/^sweep: \([0-9]*\) points.*/\1/p;$a0' | head -1)))
-	kills=$((kills + $(printf '%s\n' "$last" | sed -n 's/.* \([0-9]*\) kills.*/\1/p;$a0' | head -1)))
-	if [ "$status" -eq 0 ]; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		printf '%s\n' "$out" | grep -A1 FAIL | head -40
-	fi
+seed=${SEED:-1}
+. tests/jobs.bash
+
+# Snapshots, and every Kth of states in recovery, instructions killed at, pairs, signals.
+sweep() { # program, seconds for each mode at most, K snapshot, K...
+	local program=$1 most=$2
+	job "$program" --snapshot --sample "$3" --budget "$most" --seed "$seed"
+	job "$program" --nested="$4" --budget "$most" --seed "$seed"
+	job "$program" --real --sample "$5" --budget "$most" --seed "$seed"
+	job "$program" --pairs --sample "$6" --budget "$most" --seed "$seed"
+	job "$program" --signals --sample "$7" --budget "$most" --seed "$seed"
 }
 for program in "$@"; do
 	case $how in
-	full) # with SWEEP_BUDGET about so many seconds a mode, thinned out evenly; else all of it
-		b=${SWEEP_BUDGET:-3600}
-		run "$program" --snapshot
-		run "$program" --nested=$((600 / b + 1)) --budget $((2 * b))
-		run "$program" --real --sample $((3600 / b)) --budget $((2 * b))
-		run "$program" --pairs --sample $((2400 / b + 3)) --budget $((2 * b))
-		run "$program" --signals --sample $((600 / b + 1)) --budget "$b"
+	full)
+		sweep "$program" 3600 1 4 2 6 4
+		job "$program" --snapshot --seed $((seed + 1))
+		;;
+	timed) # snapshots take half a minute, the rest 750 seconds / k; more than half of the time is spare
+		k=$(awk "BEGIN {t = 0.6 * $SECONDS_TO_USE * ${#jobs_cpus[@]} / $# - 30; k = t < 1 ? 750 : 750 / t; print int(k) + 1}")
+		sweep "$program" $((SECONDS_TO_USE * ${#jobs_cpus[@]} / $# / 2)) 1 $((k * 3)) $((k * 2)) $((k * 3)) "$k"
 		;;
 	sample) # less than 25 s together, also where it is slow
-		run "$program" --snapshot --thin --sample 9 --budget 5
-		run "$program" --nested=40 --thin --budget 5
-		run "$program" --real --thin --sample 200 --budget 8
-		run "$program" --pairs --thin --sample 97 --budget 5
-		run "$program" --signals --sample 199 --budget 5
+		job "$program" --snapshot --thin --sample 9 --budget 5 --seed "$seed"
+		job "$program" --nested=40 --thin --budget 5 --seed "$seed"
+		job "$program" --real --thin --sample 200 --budget 8 --seed "$seed"
+		job "$program" --pairs --thin --sample 97 --budget 5 --seed "$seed"
+		job "$program" --signals --sample 199 --budget 5 --seed "$seed"
 		;;
 	esac
 done
-echo "sweep: $points points, $kills kills"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+wait
+for mode in snapshot real nested pairs signals; do
+	reached "$mode" "$(total "s/^sweep: $mode: \([0-9]*\) points.*/\1/p")"
+done
+reached "lost, doubled, wedged" "$(total 's/^sweep: .* \([0-9]*\) lost, \([0-9]*\) doubled, \([0-9]*\) wedged$/\1\n\2\n\3/p')"
+reached "worst recovery, us" "$(total 's/^sweep: worst recovery \([0-9]*\) us$/\1/p' max)"
+jobs_end

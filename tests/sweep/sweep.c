@@ -592,6 +592,7 @@ static uint32_t parse(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	static const char *const names[] = {"snapshot", "real", "nested", "pairs", "signals"};
 	uint32_t which = parse(argc, argv);
 	uint64_t bad;
 
@@ -609,7 +610,8 @@ int main(int argc, char **argv)
 		sweep_signals();
 	bad = total.count[LOST] + total.count[DOUBLED] + total.count[WEDGED];
 	printf("sweep: worst recovery %lu us\n", (unsigned long)(total.worst_ns / 1000));
-	printf("sweep: %lu points, %lu kills, %lu lost, %lu doubled, %lu wedged\n",
+	printf("sweep: %s: %lu points, %lu kills, %lu lost, %lu doubled, %lu wedged\n",
+	       which & (which - 1) ? "all" : names[__builtin_ctz(which)],
 	       (unsigned long)total.points, (unsigned long)total.kills,
 	       (unsigned long)total.count[LOST], (unsigned long)total.count[DOUBLED],
 	       (unsigned long)total.count[WEDGED]);

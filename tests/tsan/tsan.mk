@@ -18,4 +18,5 @@ tsan: $(BUILD)/twins $(BUILD)/twins-clang ## threads in the place of processes, 
 	$(Q)tests/tsan/run.sh 5 $^
 tsan-check: $(BUILD)/twins ## once, with gcc
 	$(Q)tests/tsan/run.sh 1 $^
-.PHONY: tsan tsan-check
+instruments: $(BUILD)/twins $(BUILD)/twins-clang
+.PHONY: tsan tsan-check instruments

@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# sanitize.sh units|commands: under AddressSanitizer and UndefinedBehaviorSanitizer; the commands also
+# with leaks looked for.  The last line counts.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+build=build/asan
+passed=0
+failed=0
+mapfile -t units < <(basename -s .c tests/unit/test_*.c | sed "s,^,$build/unit/,")
+built() {
+	make --no-print-directory -j"$(nproc)" BUILD=$build OPT=-O1 \
+		EXTRA='-fsanitize=address,undefined -fno-sanitize-recover=undefined' "$@" || exit 1
+}
+count() { # name, status, output
+	if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else
+		failed=$((failed + 1))
+		printf '%s\n' "$3" | grep -E -A20 '^FAIL|ERROR|runtime error' | head -60
+	fi
+	printf '%s: %s\n' "$1" "$(printf '%s\n' "$3" | tail -1)"
+}
+case $1 in
+units)
+	built "$build/libweir.a" "$build/libweir-run.a" "${units[@]}"
+	for t in "${units[@]}"; do
+		# Forked children end with _exit and SIGKILL: leaks are looked for elsewhere.
+		out=$(ASAN_OPTIONS=detect_leaks=0 timeout 300 "$t" -j2 2>&1)
+		count "${t##*/}" $? "$out"
+	done
+	;;
+commands)
+	built "$build/libweir.a" "$build/weir"
+	for s in tests/cli/run.sh tests/cli/commands.bash; do
+		out=$(BUILD=$build ASAN_OPTIONS=detect_leaks=1 \
+			LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/cli/lsan.supp timeout 600 bash "$s" 2>&1)
+		count "$s" $? "$out"
+	done
+	;;
+esac
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
