@@ -90,6 +90,7 @@ mutant "recovery: a half-written message is called sent" queue 80 $a half 's/(st
 mutant "recovery: first is not pulled back" queue 80 $a first 's/\n\tfind_first\(&v\);//'
 r=lib/obj/sem_recover.c
 mutant "recovery: nothing is given back" sem-line 80 $r nothing 's/if \(!weir__sem_view\(victim->seg, object, &v\)/if (victim || !weir__sem_view(victim->seg, object, \&v)/'
+row "recovery: nothing is given back" sem 80 "$build/lin/broken/nothing/lin"
 mutant "recovery: an open acquire counts as done" sem 80 $r open 's/took_effect\(v, victim->thread, seq\)\s*\? hold\s*: weir__sem_hold_sub\(hold, amount\)/(took_effect(v, victim->thread, seq), hold)/'
 mutant "recovery: an open acquire counts as not done" sem 80 $r undone 's/took_effect\(v, victim->thread, seq\)\s*\? hold\s*: (weir__sem_hold_sub\(hold, amount\))/(took_effect(v, victim->thread, seq), $1)/'
 mutant "recovery: a grant to the dead is not absorbed" sem-line 80 $r absorb 's/!absorb_for\(victim, v, cell\)/0/'

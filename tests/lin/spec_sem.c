@@ -4,12 +4,13 @@
  *
  * acquire: needs used + weight <= permits; -EAGAIN only if that did not hold, or if it overlaps
  *     a request in the line, or an operation that itself overlaps one (the line goes first, and
- *     who serves it may not have finished).
+ *     who serves it may not have finished; who died serving it has when he was recovered).
  * request: from start to the poll or stop that ended it: permits are given at one moment in it,
  *     or never (-ECANCELED, -ETIMEDOUT).
  * resize: changes the number.  An acquire that overlaps it may go by the old one, which it has
  *     read in a step of its own, or fail.
- * death: what the dead one held comes back in one step, with what it was doing done or not.
+ * death: what the dead one held comes back in one step, with what it was doing done or not, before
+ *     the end of the first recovery that began after it.
  */
 #include <errno.h>
 
@@ -94,15 +95,19 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 }
 
 /* The wait bit is up from the moment somebody joins the line until whoever serves it has looked and
- * found nobody: that is one of those whose operation overlaps the request. */
+ * found nobody: that is one of those whose operation overlaps the request, or, if he died in it,
+ * the recovery.  Without a request nobody has an excuse. */
 static void prepare(struct history *h)
 {
 	bool near[OPS_MAX] = {false};
+	bool line = false;
 
+	for (uint32_t i = 0; i < h->count; i++)
+		line |= h->op[i].kind == REQUEST;
 	for (uint32_t i = 0; i < h->count; i++) {
 		for (uint32_t j = 0; j < h->count; j++)
 			near[i] |= h->op[j].kind == REQUEST && ops_overlap(&h->op[i], &h->op[j]);
-		near[i] |= h->op[i].kind == DEATH || (h->op[i].flags & OP_OPTIONAL);
+		near[i] |= line && (h->op[i].kind == DEATH || (h->op[i].flags & OP_OPTIONAL));
 	}
 	for (uint32_t i = 0; i < h->count; i++) {
 		if (h->op[i].kind != TRY_ACQUIRE)

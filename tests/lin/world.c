@@ -225,7 +225,8 @@ void world_reset(uint32_t image)
 		board->log[i].count = 0;
 }
 
-/* What recovery owes the dead one, as an operation of its own. */
+/* What recovery owes the dead one, as an operation of its own.  What it died in has happened by the
+ * end of that, or never. */
 static void add_death(struct history *h, int who, uint32_t stamp, uint32_t reaped)
 {
 	uint32_t end = UINT32_MAX;
@@ -243,8 +244,10 @@ static void add_death(struct history *h, int who, uint32_t stamp, uint32_t reape
 	for (uint32_t i = 0; i < h->count; i++) {
 		struct op *op = &h->op[i];
 
-		if (op->resp == UINT32_MAX)
-			op->flags |= OP_OPTIONAL;
+		if (op->who != who || op->resp != UINT32_MAX)
+			continue;
+		op->flags |= OP_OPTIONAL;
+		op->resp = end;
 	}
 	h->op[h->count++] =
 		(struct op){.kind = DEATH, .who = (uint8_t)who, .inv = stamp, .resp = end};

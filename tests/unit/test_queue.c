@@ -2,6 +2,7 @@
 #include <sys/prctl.h>
 
 #include "help.h"
+#include "obj/queue_word.h"
 
 TestSuite(queue, .fini = help_cleanup, .timeout = 60);
 
@@ -93,6 +94,26 @@ Test(queue, loans_commit_or_are_given_up)
 	cr_assert_eq(weir_queue_put_back(q, &a), 0);
 	cr_assert_eq(weir_queue_done(q, &a), -EINVAL);
 	cr_assert_eq(get(q), 8);
+	weir_segment_close(seg);
+}
+
+/* Another receiver has seen that message being read, and wants to move first on.  He is late. */
+Test(queue, nobody_steps_over_a_message_that_was_put_back_at_first_itself)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_msg msg;
+	uint64_t late;
+
+	put(q, 1);
+	put(q, 2);
+	late = weir_load_full(&q->v.shm->first);
+	cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+	cr_assert_eq(weir_load_full(&q->v.shm->first), late);
+	cr_assert_eq(weir_queue_put_back(q, &msg), 0);
+	cr_assert_not(weir_cas_full(&q->v.shm->first, &late, late + 1));
+	cr_assert_eq(get(q), 1);
+	cr_assert_eq(get(q), 2);
 	weir_segment_close(seg);
 }
 

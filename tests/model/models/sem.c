@@ -234,6 +234,48 @@ const struct model sem_cancel3 = {.name = "sem-cancel3",
 				  .check = check_cancel_wait,
 				  .preempt = 2};
 
+/* --- the wait bit ------------------------------------------------------------------------------
+ */
+
+/* Who waited has left: the bit is up and nobody is in the line. */
+static void setup_clear(void)
+{
+	setup_held();
+	weir__sem_flag(&sem[0]->v);
+}
+
+static void only_release(int self)
+{
+	EXPECT(weir_sem_release(sem[self], 1) == 0);
+}
+
+static void only_grant(int self)
+{
+	weir__sem_grant(&sem[self]->v);
+}
+
+static void only_acquire(int self)
+{
+	acquire(self, 1);
+}
+
+static void check_clear(void)
+{
+	EXPECT(taken[2] == 1);
+	world_as(2);
+	EXPECT(weir_sem_release(sem[2], 1) == 0);
+	check_empty(0);
+}
+
+const struct model sem_clear = {.name = "sem-clear",
+				.what = "the wait bit is cleared while one comes to wait",
+				.body = {only_release, only_grant, only_acquire},
+				.peers = 3,
+				.setup = setup_clear,
+				.always = always,
+				.check = check_clear,
+				.preempt = 2};
+
 /* --- resizing --------------------------------------------------------------------------------- */
 
 static void grow(int self)
