@@ -106,7 +106,7 @@ struct weir_queue_stat {
 	uint32_t reading; /* on loan to receivers */
 	uint32_t closed;
 	uint64_t sent;	   /* positions claimed so far */
-	uint64_t received; /* positions taken so far */
+	uint64_t received; /* positions that receivers have finished, or gone past */
 	uint64_t redelivered;
 	uint64_t skipped;
 	uint64_t dropped;
