@@ -22,6 +22,7 @@ demands='litmus sets exact|>=|39
 litmus, times on the processors|>=|10000000
 model executions|>=|20000000
 two threads, in all orders|>=|models of two threads, without deaths
+models without a broken twin|<=|0
 broken twins caught|>=|broken twins
 snapshot|>=|300000
 real|>=|30000

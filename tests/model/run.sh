@@ -50,6 +50,8 @@ reached "models of two threads, without deaths" "$(names '[a-z0-9-]+ +2 threads 
 reached "two threads, in all orders" "$(names '[a-z0-9-]+ +2 threads .* 0 kills.* all$')"
 reached "places of death in models" "$(total 's/^ok .* \([0-9]*\) kills, .*/\1/p')"
 reached "places of death, in all orders" "$(total 's/^ok .* kills, *\([0-9]*\) in all orders .*/\1/p')"
+reached "models without a broken twin" "$(comm -23 <(printf '%s\n' "${models[@]%/}" | sort) \
+	<(sed -n 's/^model //p' tests/model/twins.txt | tr , '\n' | awk '{print $1}' | sort -u) | wc -l)"
 [ "$how" = sample ] || reached "broken twins" ${#twins[@]}
 reached "broken twins caught" "$(names 'twin ')"
 jobs_end

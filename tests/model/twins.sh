@@ -60,18 +60,23 @@ build_twin() { # name, file
 }
 
 run_twin() {
-	local out
+	local out one found=
 	[ -z "$name" ] && return
 	[ $# -gt 0 ] && [[ " $* " != *" $name "* ]] && return
 	build_twin "$name" "$file" || return
-	# shellcheck disable=SC2086
-	if out=$("$work/$name/model" --expect-failure --budget "$budget" --model $model); then
-		say ok "$name" "$(sed -n 's/^model: \([0-9]*\) executions.*/\1/p' <<<"$out") executions, $model: $(
-			head -1 <<<"$out" | cut -c1-70 | sed 's/^ *//')"
-	else
-		say FAIL "$name" "not noticed by $model: $why"
-		[ -n "${KEEP:-}" ] || tail -3 <<<"$out"
-	fi
+	while IFS= read -r one; do
+		# shellcheck disable=SC2086
+		if out=$("$work/$name/model" --expect-failure --budget "$budget" --model $one); then
+			found+="; ${one# }, $(sed -n 's/^model: \([0-9]*\) executions.*/\1/p' <<<"$out"): $(
+				head -1 <<<"$out" | cut -c1-70 | sed 's/^ *//')"
+		else
+			say FAIL "$name" "not noticed by ${one# }: $why"
+			[ -n "${KEEP:-}" ] || tail -3 <<<"$out"
+			found=
+			break
+		fi
+	done <<<"${model//,/$'\n'}"
+	[ -z "$found" ] || say ok "$name" "${found#; }"
 	rm -rf "${work:?}/$name"
 }
 
