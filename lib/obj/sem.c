@@ -140,7 +140,8 @@ take_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
 	/* EDGE sem.word (acquire <- any CAS on it): what the last holder did is visible. */
 	uint64_t word = weir_load_acquire(&shm->word);
 
-	/* The sum is above every cap if somebody waits.  relaxed: a resize is seen soon enough. */
+	/* The sum is above every cap if somebody waits.  relaxed: after the word
+	 * (weir__sem_set_cap); what is too much is for the general one. */
 	if (weir__unlikely(counts_if_ours(word, self, seq) + weight > weir_load_relaxed(&shm->cap)))
 		return UNUSUAL;
 	/* A weight of 0 is refused here too. */
@@ -186,17 +187,35 @@ give_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
 	return LOST;
 }
 
+/*
+ * Too few are left, or somebody waits: then the sum is above every cap.  True only if word and cap
+ * were so at one moment: the word was the same before and after the look at the cap.  If not,
+ * `word` is what is there now.
+ */
+static bool too_few(const struct weir__semv *v, uint32_t weight, uint64_t *word)
+{
+	uint64_t seen;
+
+	/* Ends: another turn means that somebody else changed the word. */
+	do {
+		seen = *word;
+		/* EDGE sem.cap (acquire <- weir__sem_set_cap): before the second look. */
+		if ((seen & COUNT_BITS) + weight <= weir_load_acquire(&v->shm->cap))
+			return false;
+		/* EDGE sem.word (acquire <- any CAS on it): before the next look at the cap. */
+		*word = weir_load_acquire(&v->shm->word);
+	} while (*word != seen);
+	return true;
+}
+
 /* Go on with a step whose intent is written: `ledger` is what was there before it, `word` what was
  * seen last. */
 static int take_on(const struct weir__semv *v, uint32_t self, uint32_t weight, uint64_t ledger,
 		   uint64_t word)
 {
-	/* relaxed: a resize is seen soon enough. */
-	uint64_t cap = weir_load_relaxed(&v->shm->cap);
-
 	/* Ends: a failed CAS means that somebody else changed the word. */
 	do {
-		if (weir__unlikely((word & COUNT_BITS) + weight > cap)) {
+		if (weir__unlikely(too_few(v, weight, &word))) {
 			/* EDGE sem.ledger (release -> weir__sem_recover): as it was. */
 			weir_store_release(&v->lanes[self].ledger, ledger);
 			return -EAGAIN;
@@ -223,10 +242,7 @@ static int take(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	if (weir__unlikely(committed(lane, weir_sem_lane_ledger_hold(ledger)) + weight >
 			   WEIR_SEM_WEIGHT_MAX))
 		return -EOVERFLOW;
-	/* With the wait bit set this sum is above every cap.  relaxed: a resize is seen soon
-	 * enough.
-	 */
-	if ((word & COUNT_BITS) + weight > weir_load_relaxed(&v->shm->cap))
+	if (too_few(v, weight, &word))
 		return -EAGAIN;
 	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the CAS. */
 	weir_store_release(&lane->ledger, intent_take(ledger, weight));
@@ -274,6 +290,30 @@ static int give(const struct weir__semv *v, uint32_t self, uint32_t weight)
 	weir_store_release(&lane->ledger, intent_give(ledger, weight));
 	WEIR_CRASH_POINT(sem_release_intent);
 	return give_on(v, self, weight, ledger, word);
+}
+
+/*
+ * The number of permits is another word, and a CAS on this one does not see it change.  So it is
+ * changed inside a step that gives back nothing: who read the word before our signature, and
+ * perhaps the old number after it, fails with his CAS, and who reads it later reads the new number.
+ * If we die in between, recovery signs for us, as for any release.
+ */
+uint32_t weir__sem_set_cap(const struct weir__semv *v, uint32_t self, uint32_t permits)
+{
+	struct weir_sem_lane_shm *lane = &v->lanes[self];
+	/* relaxed: only we write it. */
+	uint64_t ledger = weir_load_relaxed(&lane->ledger);
+	uint32_t old;
+
+	/* EDGE sem.ledger (release -> weir__sem_recover): the intent, before the cap. */
+	weir_store_release(&lane->ledger, intent_give(ledger, 0));
+	WEIR_CRASH_POINT(sem_resize_intent);
+	/* EDGE sem.cap (full -> weir__sem_grant, too_few): the cap, before our signature. */
+	old = weir_swap_full(&v->shm->cap, permits);
+	WEIR_CRASH_POINT(sem_resized);
+	/* EDGE sem.word (acquire <- any CAS on it): the signature we are about to replace. */
+	give_on(v, self, 0, ledger, weir_load_acquire(&v->shm->word));
+	return old;
 }
 
 /* --- waiting ------------------------------------------------------------------------------- */
@@ -386,7 +426,7 @@ static bool misfit(const struct weir__semv *v, uint32_t self)
 	/* relaxed: only we write it. */
 	uint64_t cell = weir_load_relaxed(&v->lanes[self].cell);
 
-	/* EDGE sem.cap (acquire <- weir_sem_resize): our request and our flag, then (after the
+	/* EDGE sem.cap (acquire <- weir__sem_set_cap): our request and our flag, then (after the
 	 * fence of enqueue or of weir__waitq_prepare) this look; its store, then its look at them:
 	 * one of us sees the other. */
 	return weir_sem_lane_cell_amount(cell) > weir_load_acquire(&v->shm->cap);

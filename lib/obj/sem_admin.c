@@ -25,15 +25,16 @@ static void wake_misfits(const struct weir__semv *v, uint64_t cap)
 
 int weir_sem_resize(struct weir_sem *sem, uint32_t permits)
 {
+	int self = weir__self(sem->v.seg);
 	uint32_t old;
 
 	if (permits == 0 || permits > WEIR_SEM_PERMITS_MAX)
 		return -EINVAL;
-	/* EDGE sem.cap (full -> weir__sem_grant): whoever grants from now on. */
-	old = weir_swap_full(&sem->v.shm->cap, permits);
-	WEIR_CRASH_POINT(sem_resized);
+	if (self < 0)
+		return self;
+	old = weir__sem_set_cap(&sem->v, (uint32_t)self, permits);
 	/* EDGE sem.cap (full -> enqueue, misfit): the cap, then our looks at requests and bit; a
-	 * load alone, after a swap, might still come first. */
+	 * load alone, after a CAS, might still come first. */
 	weir_fence_full();
 	weir_add_relaxed(&sem->v.shm->resized, 1); /* relaxed: a counter. */
 	weir__event(sem->v.seg, WEIR_EVENT_KIND_RESIZE, sem->v.shm, old, permits);

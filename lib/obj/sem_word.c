@@ -168,7 +168,7 @@ void weir__sem_flag_if_any(const struct weir__semv *v)
 	uint64_t word = weir_load_acquire(&v->shm->word);
 	uint64_t cell;
 
-	/* EDGE sem.cap (acquire <- weir_sem_resize) */
+	/* EDGE sem.cap (acquire <- weir__sem_set_cap) */
 	if (!weir_sem_word_wait(word) && pick(v, word, weir_load_acquire(&v->shm->cap), &cell) >= 0)
 		weir__sem_flag(v);
 }
@@ -204,7 +204,7 @@ void weir__sem_grant(const struct weir__semv *v)
 
 		if (!weir_sem_word_wait(word))
 			return;
-		/* EDGE sem.cap (acquire <- weir_sem_resize): which grants after its store. */
+		/* EDGE sem.cap (acquire <- weir__sem_set_cap): after the word, see there. */
 		cap = weir_load_acquire(&v->shm->cap);
 		lane = pick(v, word, cap, &cell);
 		if (lane < 0) {

@@ -85,6 +85,8 @@ void weir__sem_flag(const struct weir__semv *v);
 void weir__sem_flag_if_any(const struct weir__semv *v);
 /* Give what is free to who waits longest. */
 void weir__sem_grant(const struct weir__semv *v);
+/* Change the number of permits; the old one.  Nobody goes by that once this is over. */
+uint32_t weir__sem_set_cap(const struct weir__semv *v, uint32_t self, uint32_t permits);
 /* Decide a published cancel with sequence `seq` in the cell of `lane`: true if it was granted
  * (step seq-1), false if cancelled.  `victim` is NULL for the lane's owner; a sweeper gets false
  * when the lane is no longer the victim's. */

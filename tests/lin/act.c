@@ -13,7 +13,7 @@ enum broken broken;
 const char *const broken_names[BROKENS] = {"nothing",  "lifo",	   "loses", "doubles",
 					   "one-more", "generous", "early", "forgets"};
 uint32_t strict;
-const char *const concession_names[CONCESSIONS] = {"closing", "passed", "resized"};
+const char *const concession_names[CONCESSIONS] = {"closing", "passed"};
 const char *const kind_names[KINDS] = {
 	[SEND] = "send",	 [RECV] = "recv",
 	[LOAN] = "loan",	 [COMMIT] = "commit",
@@ -48,7 +48,7 @@ const struct profile profiles[] = {
 	{"sem-resize",
 	 &spec_sem,
 	 {{TRY_ACQUIRE, 3}, {RELEASE, 4}, {REQUEST, 4}, {RESIZE, 3}},
-	 RESIZES,
+	 0,
 	 100,
 	 {2, 3}},
 	{"limiter", &spec_limiter, {{ALLOW, 6}, {RESERVE, 2}, {REFUND, 2}}, 0, 600, {3, 8}},

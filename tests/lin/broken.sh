@@ -68,13 +68,15 @@ mutant "shutdown: receivers do not seal" queue 0 $q seal 's/(static bool seal.*?
 mutant "receive: copied out after the slot was given up" queue 0 $q late 's/(memcpy\(data, slot \+ 1, bytes\);)(.*?)(retire\(v, slot, pos\);)/$2$3$1/s'
 mutant "wake: nobody is woken after a commit" queue-wait 0 $q wake 's/(finish\(&v->shm->tail, pos\);\s*)weir__waitq_wake\(&v->shm->not_empty\);/$1/'
 s=lib/obj/sem.c
-mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/(\+ weight\) \| next_sign\(self, ledger\)\))\);/$1 \&\& (cap += 99));/'
-mutant "acquire: one permit too many" sem 0 $s cap 's/COUNT_BITS\) \+ weight > cap\)/COUNT_BITS) + weight > cap + 1)/'
+mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/(static int take_on\([^{]*\{)(.*?)too_few\(/$1 bool first = true;$2first \&\& !(first = false) \&\& too_few(/s'
+mutant "acquire: one permit too many" sem 0 $s cap 's/(COUNT_BITS\) \+ weight <= weir_load_acquire\(&v->shm->cap\))\)/$1 + 1)/'
+mutant "acquire: refused by a number of permits from another moment" sem-resize 0 $s moment 's/while \(\*word != seen\)/while (0)/'
 mutant "acquire, fast: a lost CAS counts as taken" sem 0 $s lost 's/\*ret_word = word;\s*return LOST;/return DONE;/'
 mutant "acquire: the last author is not told" sem 80 $s ack 's/if \(by_another\(word, self\)\) \{[^}]*\}//g; s/static inline bool by_another/__attribute__((unused)) $&/'
 mutant "stop: a grant on its way is forgotten" sem-line 0 $s stop 's/if \(won\) \{/if (0) {/'
 mutant "release: nobody in the line is served" sem-wait 0 $s serve 's/if \(weir__unlikely\(weir_sem_word_wait\(word\)\)\)\s*weir__sem_grant\(v\);//'
 mutant "start: not flagged after it joined" sem-wait 0 $s flag 's/while \(!weir_sem_word_wait\(word\) &&\s*!weir_cas_full\(&v->shm->word, &word, weir_sem_word_set_wait\(word, 1\)\)\)\s*weir_relax\(\);//'
+mutant "resize: who looked before may go by the old number" sem-resize 0 $s cap2 's/give_on\(v, self, 0, ledger, [^;]*;/(void)give_on;/'
 l=lib/obj/limiter.c
 mutant "limiter: a store instead of the CAS" limiter 0 $l cas 's/if \(weir_cas_full\(&limiter->shm->tat, &tat, now \+ next\)\)\s*return 0;/weir_store_full(\&limiter->shm->tat, now + next); return 0;/'
 mutant "refund: fuller than full" limiter 0 $l refund 's/if \(ahead == 0\)\s*return 0;//; s/now \+ weir__gcra_give\(&limiter->conf.gcra, ahead, cost\)/now + ahead - cost * limiter->conf.gcra.interval/'

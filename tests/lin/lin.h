@@ -129,9 +129,8 @@ struct chance {
 };
 
 enum profile_flags {
-	WAITS = 1,   /* operations may sleep: only where the scheduler is ours */
-	RESIZES = 2, /* the number of permits changes */
-	KEYED = 4,
+	WAITS = 1, /* operations may sleep: only where the scheduler is ours */
+	KEYED = 2,
 };
 
 struct profile {
@@ -150,7 +149,7 @@ extern const char *const broken_names[BROKENS];
 extern enum broken broken;
 
 /* What the specifications concede to the library; --strict N takes it back. */
-enum concession { CLOSING, PASSED, RESIZED, CONCESSIONS };
+enum concession { CLOSING, PASSED, CONCESSIONS };
 extern const char *const concession_names[CONCESSIONS];
 extern uint32_t strict;
 static inline bool conceded(enum concession c)

@@ -6,9 +6,8 @@
  *     a request in the line, or an operation that itself overlaps one (the line goes first, and
  *     who serves it may not have finished; who died serving it has when he was recovered).
  * request: from start to the poll or stop that ended it: permits are given at one moment in it,
- *     or never (-ECANCELED, -ETIMEDOUT).
- * resize: changes the number.  An acquire that overlaps it may go by the old one, which it has
- *     read in a step of its own, or fail.
+ *     or never (-ECANCELED, -ETIMEDOUT); the caller can give them back once it has noticed.
+ * resize: changes the number, at one moment.
  * death: what the dead one held comes back in one step, with what it was doing done or not, before
  *     the end of the first recovery that began after it.
  */
@@ -20,8 +19,8 @@ struct sem {
 	uint16_t permits;
 	uint16_t used;
 	uint8_t hold[PARTIES];
-	uint8_t seen[PARTIES]; /* the number of permits as an acquire under way has read it */
-	uint8_t gone;	       /* the dead that have been swept, one bit each */
+	uint8_t given[PARTIES]; /* to a request that has not noticed */
+	uint8_t gone;		/* the dead that have been swept, one bit each */
 };
 _Static_assert(sizeof(struct sem) <= sizeof(union state), "state too small");
 
@@ -31,28 +30,25 @@ static void init(const struct history *h, uint8_t part, union state *s)
 	((struct sem *)s)->permits = (uint16_t)h->capacity;
 }
 
-static enum verdict take(const struct history *h, const struct op *op, uint32_t step,
-			 struct sem *sem)
+static enum verdict take(const struct op *op, uint32_t step, struct sem *sem)
 {
-	bool two = (h->profile->flags & RESIZES) && conceded(RESIZED);
-	uint32_t permits = sem->permits;
-
-	if (two && step == 0) {
-		sem->seen[op->who] = (uint8_t)sem->permits;
-		return NEXT;
-	}
-	if (two) {
-		permits = sem->seen[op->who];
-		sem->seen[op->who] = 0;
+	if (step == 1) {
+		sem->hold[op->who] = (uint8_t)(sem->hold[op->who] + sem->given[op->who]);
+		sem->given[op->who] = 0;
+		return COMPLETE;
 	}
 	if (op->result == -ECANCELED || op->result == -ETIMEDOUT)
 		return COMPLETE;
 	if (op->result == -EAGAIN)
-		return (op->flags & OP_SPURIOUS) || sem->used + op->arg > permits ? COMPLETE
-										  : REFUSED;
-	if (op->result != 0 || sem->used + op->arg > permits)
+		return (op->flags & OP_SPURIOUS) || sem->used + op->arg > sem->permits ? COMPLETE
+										       : REFUSED;
+	if (op->result != 0 || sem->used + op->arg > sem->permits)
 		return REFUSED;
 	sem->used = (uint16_t)(sem->used + op->arg);
+	if (op->kind == REQUEST) {
+		sem->given[op->who] = (uint8_t)op->arg;
+		return NEXT;
+	}
 	sem->hold[op->who] = (uint8_t)(sem->hold[op->who] + op->arg);
 	return COMPLETE;
 }
@@ -73,20 +69,22 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 {
 	struct sem *sem = (struct sem *)s;
 
+	(void)h;
 	if (choice > 0 || ((op->flags & OP_OPTIONAL) && (sem->gone >> op->who & 1)))
 		return LAST;
 	switch (op->kind) {
 	case TRY_ACQUIRE:
 	case REQUEST:
-		return take(h, op, step, sem);
+		return take(op, step, sem);
 	case RELEASE:
 		return give(op, sem);
 	case RESIZE:
 		sem->permits = (uint16_t)op->arg;
 		return COMPLETE;
 	case DEATH:
-		sem->used = (uint16_t)(sem->used - sem->hold[op->who]);
+		sem->used = (uint16_t)(sem->used - sem->hold[op->who] - sem->given[op->who]);
 		sem->hold[op->who] = 0;
+		sem->given[op->who] = 0;
 		sem->gone |= (uint8_t)(1u << op->who);
 		return COMPLETE;
 	default:
@@ -113,9 +111,7 @@ static void prepare(struct history *h)
 		if (h->op[i].kind != TRY_ACQUIRE)
 			continue;
 		for (uint32_t j = 0; j < h->count; j++) {
-			bool loose = near[j] || (h->op[j].kind == RESIZE && conceded(RESIZED));
-
-			if (loose && ops_overlap(&h->op[i], &h->op[j]))
+			if (near[j] && ops_overlap(&h->op[i], &h->op[j]))
 				h->op[i].flags |= OP_SPURIOUS;
 		}
 	}

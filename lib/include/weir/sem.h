@@ -54,8 +54,9 @@ WEIR_API int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight);
 WEIR_API int weir_sem_release(struct weir_sem *sem, uint32_t weight);
 
 /* Change the number of permits.  Shrinking takes nothing away: it stops new grants until enough
- * came back.  Requests in the line for more than there are now leave it with -EINVAL at once.
- * 0, -EINVAL.  Lock-free. */
+ * came back.  Requests in the line for more than there are now leave it with -EINVAL at once.  Once
+ * it has returned nobody is let in by the old number, whenever he came.
+ * 0; -EINVAL; -EUSERS no thread slot is free.  Lock-free. */
 WEIR_API int weir_sem_resize(struct weir_sem *sem, uint32_t permits);
 
 /*

@@ -278,31 +278,141 @@ const struct model sem_clear = {.name = "sem-clear",
 
 /* --- resizing --------------------------------------------------------------------------------- */
 
+/* Thread 1 waits for two, and there is one only: it has been told, and has not looked yet. */
+static void setup_resize(void)
+{
+	make(2, 2);
+	world_as(0);
+	EXPECT(weir_sem_try_acquire(sem[0], 1) == 0);
+	world_as(1);
+	EXPECT(weir_sem_start(sem[1], 2) == -EINPROGRESS);
+	world_as(0);
+	EXPECT(weir_sem_resize(sem[0], 1) == 0);
+}
+
 static void grow(int self)
 {
-	EXPECT(weir_sem_resize(sem[self], 2) == 0);
+	EXPECT(weir_sem_resize(sem[self], 3) == 0);
+}
+
+static void look_again(int self)
+{
+	struct weir_wait wait;
+	int r;
+
+	do { /* Ends: with the grant, or told that it does not fit. */
+		r = weir_sem_poll(sem[self], &wait);
+		if (r == -EINPROGRESS)
+			sleep_at(&wait);
+	} while (r == -EINPROGRESS);
+	EXPECT(r == 0 || r == -EINVAL);
+	if (r == 0)
+		EXPECT(weir_sem_release(sem[self], 2) == 0);
 }
 
 static void check_resize(void)
 {
-	EXPECT(taken[1] == 1);
 	world_as(0);
 	EXPECT(weir_sem_release(sem[0], 1) == 0);
 	check_empty(0);
 }
 
-static void take_and_give(int self)
+const struct model sem_resize = {.name = "sem-resize",
+				 .what = "two permits more let the waiter in, unless it has left",
+				 .body = {grow, look_again},
+				 .peers = 2,
+				 .setup = setup_resize,
+				 .always = always,
+				 .check = check_resize,
+				 .quick = true};
+
+static void setup_shrink(void)
 {
-	acquire(self, 1);
-	EXPECT(weir_sem_release(sem[self], 1) == 0);
+	make(2, 3);
+	world_as(0);
+	EXPECT(weir_sem_try_acquire(sem[0], 2) == 0);
+	EXPECT(weir_sem_start(sem[0], 2) == -EINPROGRESS);
 }
 
-const struct model sem_resize = {.name = "sem-resize",
-				 .what = "one permit more lets the waiter in",
-				 .body = {grow, take_and_give},
+/* Who leaves the line serves it, perhaps by the old number. */
+static void leave(int self)
+{
+	EXPECT(weir_sem_stop(sem[self]) == -ECANCELED);
+}
+
+static void shrink_and_ask(int self)
+{
+	EXPECT(weir_sem_resize(sem[self], 2) == 0);
+	EXPECT(weir_sem_start(sem[self], 1) == -EINPROGRESS);
+}
+
+extern const struct model sem_kill_resize;
+
+static void setup_kill_shrink(void)
+{
+	make(4, 3);
+	world_as(1);
+	EXPECT(weir_sem_try_acquire(sem[1], 2) == 0);
+	EXPECT(weir_sem_start(sem[1], 2) == -EINPROGRESS);
+}
+
+static void shrink(int self)
+{
+	EXPECT(weir_sem_resize(sem[self], 2) == 0);
+}
+
+/* The dead one's resize is over with its recovery: done, or never. */
+static void recover_and_ask(int self)
+{
+	struct weir_sem_stat stat;
+	int r;
+
+	recover(self);
+	r = weir_sem_start(sem[self], 1);
+	EXPECT(r == 0 || r == -EINPROGRESS);
+	EXPECT(weir_sem_stat(sem[self], &stat) == 0);
+	EXPECT(r != 0 || stat.permits == 3);
+}
+
+static void check_kill_resize(void)
+{
+	int who = survivor(&sem_kill_resize);
+
+	EXPECT(weir_segment_recover(world_seg(who), NULL) == 0);
+	EXPECT(weir_sem_check(sem[who], NULL) == 0);
+}
+
+const struct model sem_kill_resize = {.name = "sem-kill-resize",
+				      .what = "who resizes dies; after recovery it is done or not",
+				      .body = {shrink, leave, recover_and_ask, recover},
+				      .peers = 2,
+				      .setup = setup_kill_shrink,
+				      .always = always,
+				      .check = check_kill_resize,
+				      .killable = 1 | 4,
+				      .patient = true,
+				      .quick = true,
+				      .preempt = 2};
+
+static void check_shrink(void)
+{
+	struct weir_wait wait;
+
+	world_as(0);
+	EXPECT(weir_sem_release(sem[0], 2) == 0);
+	world_as(1);
+	EXPECT(weir_sem_poll(sem[1], &wait) == 0);
+	EXPECT(weir_sem_release(sem[1], 1) == 0);
+	check_empty(0);
+}
+
+const struct model sem_shrink = {.name = "sem-shrink",
+				 .what = "after a resize nobody is let in by the old number",
+				 .body = {leave, shrink_and_ask},
 				 .peers = 2,
-				 .setup = setup_held,
-				 .check = check_resize,
+				 .setup = setup_shrink,
+				 .always = always,
+				 .check = check_shrink,
 				 .quick = true};
 
 /* --- dying ------------------------------------------------------------------------------------ */
