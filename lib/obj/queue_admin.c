@@ -133,9 +133,15 @@ int weir_queue_stat(const struct weir_queue *queue, struct weir_queue_stat *ret_
 
 /* --- the sweep ----------------------------------------------------------------------------- */
 
+/* The word has the low bits of the lap only.  Of the positions that fit, the one near the hint. */
 static uint64_t pos_of(const struct weir__queuev *v, uint32_t i, uint64_t word)
 {
-	return (weir_queue_slot_word_lap(word) << v->shift | i) & WEIR_QUEUE_TAIL_POS_MAX;
+	/* relaxed: who counts on the result looks at the slot again. */
+	uint64_t tail = weir_queue_tail_pos(weir_load_relaxed(&v->shm->tail));
+	uint64_t near = (tail & ~(uint64_t)v->mask) | i;
+	int64_t laps = weir__lap_diff(v, weir_queue_slot_word_lap(word), weir__lap(v, near));
+
+	return (near + ((uint64_t)laps << v->shift)) & WEIR_QUEUE_TAIL_POS_MAX;
 }
 
 static void count(WEIR_ATOMIC(uint64_t) * counter)

@@ -135,6 +135,43 @@ static void queue_put_at(uint64_t pos, uint32_t slots, uint32_t index)
 	}
 }
 
+static void take_and_die(void)
+{
+	struct weir_msg msg;
+
+	IS(weir_queue_try_take(queue, &msg), 0);
+	raise(SIGKILL);
+}
+
+/* At a position that a slot's word has no bit of any more: the second of two messages comes back,
+ * then the first; none is passed over. */
+static void brought_back_at(uint64_t pos, uint32_t slots, uint32_t index)
+{
+	struct weir_recovery rec;
+	struct weir_msg mine;
+	struct weir_msg msg;
+	pid_t pid;
+
+	queue_put_at(pos, slots, index);
+	for (uint64_t i = 0; i < 2; i++)
+		IS(weir_queue_try_send(queue, &i, 8), 0);
+	IS(weir_queue_try_take(queue, &mine), 0);
+	IS(mine.position, pos);
+	pid = child(take_and_die);
+	IS(waitpid(pid, NULL, 0), pid);
+	IS(weir_segment_recover(seg, &rec), 0);
+	IS(rec.redelivered, 1);
+	IS(weir_queue_put_back(queue, &mine), 0);
+	for (uint64_t i = 0; i < 2; i++) {
+		IS(weir_queue_try_take(queue, &msg), 0);
+		IS(msg.position, pos + i);
+		IS(msg.tries, i);
+		IS(weir_queue_done(queue, &msg), 0);
+	}
+	IS(weir_queue_try_take(queue, &msg), -EAGAIN);
+	through(0, 3 * slots);
+}
+
 static void queue_counters(void)
 {
 	struct weir_queue_stat stat;
@@ -154,6 +191,10 @@ static void queue_counters(void)
 	/* Laps have 43 bits, positions 52. */
 	queue_put_at((UINT64_C(1) << 45) - 10, 4, 1);
 	through(0, 100);
+	queue_put_at((UINT64_C(1) << 52) - 10, 4, 1);
+	through(0, 100);
+	brought_back_at(UINT64_C(1) << 45, 4, 1);
+	brought_back_at((UINT64_C(1) << 45) * 5 + 3, 4, 1);
 	queue_put_at((UINT64_C(1) << 52) - 10, 4, 1);
 	through(0, 100);
 	IS(weir_queue_stat(queue, &stat), 0);
