@@ -16,15 +16,17 @@ jobs_run() { # number, processors, command...
 	last=$(tail -1 "$jobs_dir/$n")
 	if [ "$status" -ne 0 ]; then
 		grep -vE ' passed, 0 failed$' "$jobs_dir/$n" | head -60
-		[[ $last =~ ^[0-9]+\ passed,\ [1-9][0-9]*\ failed$ ]] || echo "0 passed, 1 failed" >>"$jobs_dir/$n"
+		[[ $last =~ ^[0-9]+\ passed,\ [1-9][0-9]*\ failed$ ]] ||
+			printf '\n0 passed, 1 failed\n' >>"$jobs_dir/$n" # It may have died in a line.
 		echo "FAILED ($status): $*"
 		touch "$jobs_dir/failed"
 	elif [[ $last =~ ^[0-9]+\ passed,\ [0-9]+\ failed$ ]]; then
 		[ "${JOBS_QUIET:-}" ] || printf '%s\n' "${last/, 0 failed/}: ${*##*/}"
 	else
 		printf '%s\n' "$last"
-		echo "1 passed, 0 failed" >>"$jobs_dir/$n"
+		printf '\n1 passed, 0 failed\n' >>"$jobs_dir/$n"
 	fi
+	touch "$jobs_dir/ended.$n"
 }
 
 # Start a command beside the others, as soon as a processor is free.
@@ -50,12 +52,13 @@ alone() {
 	jobs_run "$jobs_count" "$(IFS=,; echo "${jobs_cpus[*]}")" "$@"
 }
 
-# The sum, or with `max` the largest, of the numbers that a sed expression finds in all that was printed.
+# The sum, or with `max` the largest, of the numbers that a sed expression finds in all that was printed;
+# nothing if it finds none.
 # First wait: in $(total ...) it would have no effect.
 total() { # sed expression, [max]
 	cat "$jobs_dir"/[0-9]* | sed -n "$1" | awk -v how="${2:-sum}" '
 		{t = how == "sum" ? t + $1 : $1 > t ? $1 : t}
-		END {printf "%d\n", t}'
+		END {if (NR) printf "%d\n", t}'
 }
 
 # A figure for the table of prove.sh.
@@ -63,11 +66,17 @@ reached() { # name, number
 	printf 'reached %s: %s\n' "$1" "$2"
 }
 
-# Wait for all, print the count, and return whether nothing failed.
+# Wait for all, print the count, and return whether all ended, something passed and nothing failed.
 jobs_end() {
-	local failed
+	local failed passed n
 	wait
+	passed=$(total 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p')
 	failed=$(total 's/^[0-9]* passed, \([0-9]*\) failed$/\1/p')
-	echo "$(total 's/^\([0-9]*\) passed, [0-9]* failed$/\1/p') passed, $failed failed"
-	[ "$failed" -eq 0 ]
+	for ((n = 1; n <= jobs_count; n++)); do
+		[ -e "$jobs_dir/ended.$n" ] || failed=$((failed + 1))
+	done
+	[ "${failed:-0}" -gt 0 ] || [ ! -e "$jobs_dir/failed" ] || failed=1
+	[ "${passed:-0}" -gt 0 ] || failed=$((failed + 1))
+	echo "${passed:-0} passed, ${failed:-0} failed"
+	[ "${failed:-0}" -eq 0 ]
 }

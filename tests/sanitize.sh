@@ -8,6 +8,8 @@ build=build/asan
 passed=0
 failed=0
 mapfile -t units < <(basename -s .c tests/unit/test_*.c | sed "s,^,$build/unit/,")
+# Not 1, which a command may rightly end with.
+export UBSAN_OPTIONS=exitcode=99
 built() {
 	make --no-print-directory -j"$(nproc)" BUILD=$build OPT=-O1 \
 		EXTRA='-fsanitize=address,undefined -fno-sanitize-recover=undefined' "$@" || exit 1
@@ -24,14 +26,14 @@ units)
 	built "$build/libweir.a" "$build/libweir-run.a" "${units[@]}"
 	for t in "${units[@]}"; do
 		# Forked children end with _exit and SIGKILL: leaks are looked for elsewhere.
-		out=$(ASAN_OPTIONS=detect_leaks=0 timeout 300 "$t" -j2 2>&1)
+		out=$(ASAN_OPTIONS=detect_leaks=0:exitcode=99 timeout 300 "$t" -j2 2>&1)
 		count "${t##*/}" $? "$out"
 	done
 	;;
 commands)
 	built "$build/libweir.a" "$build/weir"
 	for s in tests/cli/run.sh tests/cli/commands.bash; do
-		out=$(BUILD=$build ASAN_OPTIONS=detect_leaks=1 \
+		out=$(BUILD=$build ASAN_OPTIONS=detect_leaks=1:exitcode=99 \
 			LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/cli/lsan.supp timeout 600 bash "$s" 2>&1)
 		count "$s" $? "$out"
 	done

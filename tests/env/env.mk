@@ -13,7 +13,7 @@ $(ENV_ALONE): $(BUILD)/env/%: tests/env/%.c $(BUILD)/libweir.a
 	$(Q)$(CC) $(CPPFLAGS) $(BASE) -MF $@.d -o $@ $< $(BUILD)/libweir.a -pthread
 
 env-check: $(BUILD)/env/env $(ENV_ALONE) $(BUILD)/weir ## what kernels, users and peers do to a process
-	$(Q)for t in $(BUILD)/env/env $(ENV_ALONE); do $$t || [ $$? -eq 1 ] || echo "0 passed, 1 failed"; done | awk \
+	$(Q)for t in $(BUILD)/env/env $(ENV_ALONE); do $$t || printf '\n0 passed, 1 failed\n'; done | awk \
 		'/^[0-9]+ passed, [0-9]+ failed$$/ {p += $$1; f += $$3; next} {print} END {print p+0 " passed, " f+0 " failed"; exit f > 0}'
 instruments: $(BUILD)/env/env $(ENV_ALONE)
 .PHONY: env-check instruments

@@ -26,7 +26,7 @@ row() { # what, profile, crash, program, arguments
 	fi
 	case $out in
 	*" 0 failed") failed=$((failed + 1)) n="**not found** in $n" ;;
-	*" failed" | *broken*) passed=$((passed + 1)) ;;
+	"lin: broken: "* | *" histories, "*" failed") passed=$((passed + 1)) ;;
 	*) failed=$((failed + 1)) n="no answer: $out" ;;
 	esac
 	printf '| %-58s | %-10s | %3s | %s |\n' "$what" "$profile" "$crash" "${n:-at once}"
@@ -44,10 +44,18 @@ mutant() { # what, profile, crash, file, name, perl program over the whole file
 	if [ "$how" = build ] && { ! [ -x "$dir/lin" ] || ! cmp -s "$dir/new.c" "$dir/it.c" || [ "$build/lin/lin" -nt "$dir/lin" ]; }; then
 		cp "$dir/new.c" "$dir/it.c"
 		object=${4#lib/}
-		gcc "${flags[@]}" -w -g0 -c -o "$dir/it.o" "$dir/it.c" || return
+		gcc "${flags[@]}" -w -g0 -c -o "$dir/it.o" "$dir/it.c" || {
+			failed=$((failed + 1))
+			rm -f "$dir/lin" "$dir/it.c"
+			return
+		}
 		cp "$build/lin/walk.a" "$dir/walk.a"
 		ar d "$dir/walk.a" "$(basename "${object%.c}").o"
-		gcc -static -pthread -o "$dir/lin" "$build"/lin/harness/*.o "$dir/it.o" "$dir/walk.a" || return
+		gcc -static -pthread -o "$dir/lin" "$build"/lin/harness/*.o "$dir/it.o" "$dir/walk.a" || {
+			failed=$((failed + 1))
+			rm -f "$dir/lin" "$dir/it.c"
+			return
+		}
 	fi
 	row "$1" "$2" "$3" "$dir/lin"
 }

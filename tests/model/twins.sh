@@ -48,7 +48,10 @@ build_twin() { # name, file
 		object=$build/model/models/$(basename "${source%.c}").o
 		if [ "${2%.h}" != "$2" ]; then
 			object=$dir/model_$(basename "${source%.c}").o
-			gcc "${flags[@]}" -I"$dir/lib" -Itests/model -c -o "$object" "$source" || return 1
+			gcc "${flags[@]}" -I"$dir/lib" -Itests/model -c -o "$object" "$source" || {
+				say FAIL "$1" "its models do not compile"
+				return 1
+			}
 			objcopy --redefine-syms=tests/model/seam.syms "$object"
 		fi
 		objects+=("$object")
@@ -90,5 +93,6 @@ while read -r key rest; do
 	why) why=$rest ;;
 	esac
 done < <(cat tests/model/twins.txt; echo twin)
+[ $((passed + failed)) -gt 0 ] || say FAIL "$*" "there is no such twin"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
