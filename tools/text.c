@@ -140,7 +140,8 @@ const char *text_time(uint64_t mono_ns, char ret_text[TEXT_BYTES + 8])
 	int64_t ns;
 
 	clock_gettime(CLOCK_REALTIME, &t);
-	ns = (int64_t)t.tv_sec * (int64_t)SEC + t.tv_nsec - (int64_t)(weir_now_ns() - mono_ns);
+	/* Unsigned: mono_ns may be anything. */
+	ns = (int64_t)((uint64_t)t.tv_sec * SEC + (uint64_t)t.tv_nsec - (weir_now_ns() - mono_ns));
 	if (ns < 0)
 		ns = 0;
 	t.tv_sec = ns / (int64_t)SEC;
