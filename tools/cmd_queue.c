@@ -256,8 +256,7 @@ static json_t *peek(const struct cli *cli, const struct queue_view *v)
 		json_t *j;
 
 		if (weir_queue_slot_word_state(word) != WEIR_QUEUE_SLOT_STATE_FULL ||
-		    weir_queue_slot_word_lap(word) !=
-			    (position / count & WEIR_QUEUE_SLOT_WORD_LAP_MAX) ||
+		    queue_position(v, (uint32_t)(position % count), word) != position ||
 		    bytes > v->shm->payload_bytes)
 			continue;
 		j = json_object();

@@ -221,11 +221,9 @@ static void describe_breaker(const struct snapshot *snap, const struct snap_obje
 static json_t *queue_in_flight(const struct snapshot *snap, const struct queue_view *v)
 {
 	json_t *array = json_array();
-	uint64_t tail_lap = v->tail / v->shm->slot_count;
 
 	for (uint32_t i = 0; i < v->shm->slot_count; i++) {
 		const struct weir_queue_slot_shm *slot = queue_slot(v, i);
-		int64_t lap;
 		uint64_t word = slot->word;
 		uint64_t state = weir_queue_slot_word_state(word);
 		json_t *j;
@@ -235,11 +233,7 @@ static json_t *queue_in_flight(const struct snapshot *snap, const struct queue_v
 			continue;
 		j = describe_thread(snap, (uint32_t)weir_queue_slot_word_owner(word));
 		set_s(j, "does", state == WEIR_QUEUE_SLOT_STATE_WRITING ? "writes" : "reads");
-		/* The word has the low bits of the lap: the rest is that of where senders are. */
-		lap = (int64_t)((weir_queue_slot_word_lap(word) - tail_lap) << 21) >> 21;
-		set_n(j, "position",
-		      ((tail_lap + (uint64_t)lap) * v->shm->slot_count + i) &
-			      WEIR_QUEUE_TAIL_POS_MAX);
+		set_n(j, "position", queue_position(v, i, word));
 		set_n(j, "tries", weir_queue_slot_word_tries(word));
 		json_array_append_new(array, j);
 	}

@@ -154,6 +154,8 @@ struct queue_view {
 bool queue_view(const struct snapshot *snap, const struct snap_object *object,
 		struct queue_view *ret, char why[96]);
 const struct weir_queue_slot_shm *queue_slot(const struct queue_view *view, uint64_t position);
+/* Of what is in `slot`, whose word it is: the position near where senders are that fits its lap. */
+uint64_t queue_position(const struct queue_view *view, uint32_t slot, uint64_t word);
 
 struct spans_view {
 	const struct weir_spans_shm *shm;

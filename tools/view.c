@@ -264,6 +264,15 @@ const struct weir_queue_slot_shm *queue_slot(const struct queue_view *view, uint
 						    (uint64_t)view->shm->slot_bytes);
 }
 
+uint64_t queue_position(const struct queue_view *view, uint32_t slot, uint64_t word)
+{
+	uint64_t lap = view->tail / view->shm->slot_count;
+
+	/* The word has 43 bits of the lap. */
+	lap += (uint64_t)((int64_t)((weir_queue_slot_word_lap(word) - lap) << 21) >> 21);
+	return (lap * view->shm->slot_count + slot) & WEIR_QUEUE_TAIL_POS_MAX;
+}
+
 static bool queue_fits(const struct snap_object *o, const struct weir_queue_shm *q)
 {
 	return q->slot_count >= 2 && q->slot_count <= 1u << 20 &&

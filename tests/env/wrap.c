@@ -191,8 +191,6 @@ static void queue_counters(void)
 	/* Laps have 43 bits, positions 52. */
 	queue_put_at((UINT64_C(1) << 45) - 10, 4, 1);
 	through(0, 100);
-	queue_put_at((UINT64_C(1) << 52) - 10, 4, 1);
-	through(0, 100);
 	brought_back_at(UINT64_C(1) << 45, 4, 1);
 	brought_back_at((UINT64_C(1) << 45) * 5 + 3, 4, 1);
 	queue_put_at((UINT64_C(1) << 52) - 10, 4, 1);

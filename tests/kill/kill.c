@@ -24,8 +24,7 @@
 #define QUEUED	  3u
 #define SENT	  100u /* the victim's message */
 #define SEEN_MAX  32u
-#define PATIENT	  5  /* times as long, before a hang or a loss is believed */
-#define CONFIRMED 3u /* so many are looked at again; then the rest of a row is believed */
+#define HUNG_MS	  (PATIENCE + 100)
 #define STEPS_MAX 200000u
 
 enum fate { FINE, WEDGED, LOST, DOUBLED, ROOM_LOST, FATES };
@@ -41,7 +40,6 @@ struct note {
 
 static struct note *note;
 static uint8_t *area;
-static int patience = PATIENCE;
 static uint32_t points_max = 2000; /* every instruction of what we have */
 
 static void die(const char *what)
@@ -102,7 +100,7 @@ static uint32_t victim(const struct peer *p, int which, uint32_t steps)
 		if (p->join)
 			p->join(area);
 		if (p->kind != QUEUE && which == 0)
-			must(p->get(area, &value, patience));
+			must(p->get(area, &value, PATIENCE));
 		operation(p, which);
 		_exit(0);
 	}
@@ -128,12 +126,12 @@ static enum fate refill(const struct peer *p)
 	uint64_t value;
 	uint32_t n;
 
-	for (n = 0; n < ROOM && p->put(area, 200 + n, patience); n++)
+	for (n = 0; n < ROOM && p->put(area, 200 + n, PATIENCE); n++)
 		note->progress++;
 	if (n < ROOM)
 		return n == 0 ? WEDGED : ROOM_LOST;
 	for (n = 0; n < ROOM; n++) {
-		if (!p->get(area, &value, patience))
+		if (!p->get(area, &value, PATIENCE))
 			return WEDGED;
 		if (value != 200 + n)
 			return DOUBLED;
@@ -152,7 +150,7 @@ static enum fate survive_queue(const struct peer *p, int which)
 	uint64_t value;
 	enum fate fate = FINE;
 
-	while (missing > 0 && p->get(area, &value, patience)) {
+	while (missing > 0 && p->get(area, &value, PATIENCE)) {
 		note->progress++;
 		if (value > SENT || seen[value]++ || value < first)
 			return DOUBLED;
@@ -180,7 +178,7 @@ static enum fate survive_permits(const struct peer *p)
 	uint32_t n;
 	uint64_t value;
 
-	for (n = 0; n < all && p->get(area, &value, patience); n++)
+	for (n = 0; n < all && p->get(area, &value, PATIENCE); n++)
 		note->progress++;
 	if (n < all)
 		return p->kind == LOCK ? WEDGED : LOST;
@@ -213,7 +211,7 @@ static enum fate survive(const struct peer *p, int which)
 			progress = note->progress;
 			since = kill_now_ms();
 		}
-		if (kill_now_ms() - since > patience + 100) {
+		if (kill_now_ms() - since > HUNG_MS) {
 			kill(pid, SIGKILL);
 			waitpid(pid, NULL, 0);
 			return WEDGED;
@@ -229,18 +227,7 @@ static void prepare(const struct peer *p)
 	memset(area, 0, AREA_BYTES);
 	must(p->make(area));
 	for (uint32_t i = 1; p->kind == QUEUE && i <= QUEUED; i++)
-		must(p->put(area, i, patience));
-}
-
-static enum fate point(const struct peer *p, int which, uint32_t n)
-{
-	enum fate fate;
-
-	prepare(p);
-	victim(p, which, n);
-	fate = survive(p, which);
-	p->drop(area);
-	return fate;
+		must(p->put(area, i, PATIENCE));
 }
 
 static bool row(const struct peer *p, int which, bool tell, uint32_t count[FATES])
@@ -260,12 +247,10 @@ static bool row(const struct peer *p, int which, bool tell, uint32_t count[FATES
 			break;
 		if (points_max > total + 1)
 			n = i;
-		fate = point(p, which, n);
-		if (fate != FINE && count[fate] < CONFIRMED) { /* Or is the machine busy? */
-			patience = PATIENT * PATIENCE;
-			fate = point(p, which, n);
-			patience = PATIENCE;
-		}
+		prepare(p);
+		victim(p, which, n);
+		fate = survive(p, which);
+		p->drop(area);
 		count[fate]++;
 		points++;
 		if (tell && fate != FINE)

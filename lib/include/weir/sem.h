@@ -55,7 +55,8 @@ WEIR_API int weir_sem_release(struct weir_sem *sem, uint32_t weight);
 
 /* Change the number of permits.  Shrinking takes nothing away: it stops new grants until enough
  * came back.  Requests in the line for more than there are now leave it with -EINVAL at once.  Once
- * it has returned nobody is let in by the old number, whenever he came.
+ * it has returned nobody is let in by the old number, whenever he came.  Who dies in it has changed
+ * it or not: which, is settled when he is recovered.
  * 0; -EINVAL; -EUSERS no thread slot is free.  Lock-free. */
 WEIR_API int weir_sem_resize(struct weir_sem *sem, uint32_t permits);
 
