@@ -58,9 +58,13 @@ bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queue
 
 void weir__queue_pull_back(const struct weir__queuev *v, uint64_t pos)
 {
-	/* EDGE queue.first (acquire <- receivers) */
-	uint64_t first = weir_load_acquire(&v->shm->first);
+	uint64_t first;
 
+	/* EDGE queue.first (full <- step_hint): the slot, then first; who steps over it, the other
+	 * way round. */
+	weir_fence_full();
+	/* EDGE queue.first (acquire <- step_hint) */
+	first = weir_load_acquire(&v->shm->first);
 	/* Ends: a failed CAS means that somebody else moved it. */
 	while (weir__pos_diff(weir_queue_first_pos(first), pos) >= 0) {
 		uint64_t next = weir_queue_first_set_pos(first, pos);
@@ -80,7 +84,8 @@ void weir__queue_pull_back(const struct weir__queuev *v, uint64_t pos)
 
 /* --- claims -------------------------------------------------------------------------------- */
 
-/* pos -> pos+1 in a hint that is still what we read; either way *hint is what is there now. */
+/* pos -> pos+1 in a hint that is still what we read; either way *seen is what is there now, and a
+ * full fence lies behind. */
 static void step_hint(WEIR_ATOMIC(uint64_t) * hint, uint64_t *seen)
 {
 	/* Both hints have the position in their low 52 bits. */
@@ -89,6 +94,8 @@ static void step_hint(WEIR_ATOMIC(uint64_t) * hint, uint64_t *seen)
 	/* EDGE queue.hint (full -> claim_send, claim_receive): only a hint. */
 	if (weir_cas_full(hint, seen, next))
 		*seen = next;
+	/* EDGE queue.first (full -> pull_back): the step, then the look at the next slot. */
+	weir_fence_after_cas();
 }
 
 /*
@@ -101,9 +108,8 @@ static void finish(WEIR_ATOMIC(uint64_t) * hint, uint64_t pos)
 	uint64_t seen = weir_load_relaxed(hint);
 
 	if (weir__likely(weir_queue_tail_pos(seen) == pos)) {
-		step_hint(hint, &seen);
 		/* EDGE waitq.sleepers (full -> weir__waitq_prepare): the slot, then the look. */
-		weir_fence_after_cas();
+		step_hint(hint, &seen);
 	} else {
 		/* EDGE waitq.sleepers (full -> weir__waitq_prepare): the same. */
 		weir_fence_full();
@@ -338,8 +344,8 @@ static void put_back(const struct weir__queuev *v, struct weir_queue_slot_shm *s
 	uint64_t tries = weir_queue_slot_word_tries(weir_load_relaxed(&slot->word));
 
 	/* EDGE slot.word (release -> claim_receive) */
-	weir_store_full(&slot->word,
-			weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, tries, weir__lap(v, pos)));
+	weir_store_release(&slot->word, weir__slot_make(WEIR_QUEUE_SLOT_STATE_FULL, 0, tries,
+							weir__lap(v, pos)));
 	WEIR_CRASH_POINT(queue_put_back);
 	weir__queue_pull_back(v, pos);
 	weir__waitq_wake(&v->shm->not_empty);

@@ -361,6 +361,39 @@ const struct model queue_put_back = {.name = "queue-put-back",
 				     .check = check_count,
 				     .quick = true};
 
+static struct weir_msg both[2];
+
+static void setup_both(void)
+{
+	setup_full();
+	for (int i = 0; i < 2; i++)
+		EXPECT(weir_queue_try_take(queue[0], &both[i]) == 0);
+}
+
+/* The first goes back and is perhaps taken again before the second goes back. */
+static void both_back(int self)
+{
+	struct weir_msg msg[2] = {both[0], both[1]};
+	struct weir_msg again;
+	int r;
+
+	EXPECT(weir_queue_put_back(queue[self], &msg[0]) == 0);
+	r = weir_queue_try_take(queue[self], &again);
+	if (r == 0)
+		got(self, *(uint64_t *)again.data);
+	EXPECT(weir_queue_put_back(queue[self], &msg[1]) == 0);
+	if (r == 0)
+		EXPECT(weir_queue_done(queue[self], &again) == 0);
+}
+
+const struct model queue_both_back = {.name = "queue-both-back",
+				      .what = "one puts two messages back while the other receives",
+				      .body = {both_back, recv_two},
+				      .peers = 2,
+				      .setup = setup_both,
+				      .check = check_count,
+				      .quick = true};
+
 const struct model queue_abort = {.name = "queue-abort",
 				  .what = "a loan is given up between two sends",
 				  .body = {send_two, loan_abort},
