@@ -10,6 +10,8 @@
  *	two lines	each direction has a line of its own, written by one side and polled by
  *			the other: the least for two one-way channels
  *	one line	both sides write the same line: less than any queue can do
+ *	64 B		two lines as above, and 64 bytes in a line beside each: the least
+ *			for a message of that size that has anything before it
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,45 +43,70 @@ void bench_queue_wrong(const char *name)
 
 /* --- the raw line -------------------------------------------------------------------------- */
 
-static void raw_ping(void *out, void *in, uint32_t bytes, uint64_t count)
+/* `bytes` more lie in lines of their own behind the one that is polled. */
+BENCH_INLINE void raw_write(_Atomic uint64_t *line, uint64_t value, size_t bytes)
 {
-	_Atomic uint64_t *mine = out;
-	_Atomic uint64_t *theirs = in;
+	uint8_t data[64];
+
+	__asm__ volatile("" : "=m"(data));
+	memcpy((uint8_t *)line + 64, data, bytes);
+	atomic_store_explicit(line, value, memory_order_release);
+}
+
+BENCH_INLINE void raw_await(_Atomic uint64_t *line, uint64_t value, size_t bytes)
+{
+	uint8_t data[64];
+
+	while (atomic_load_explicit(line, memory_order_acquire) != value)
+		bench_relax();
+	memcpy(data, (uint8_t *)line + 64, bytes);
+	__asm__ volatile("" : : "m"(data));
+}
+
+BENCH_INLINE void raw_pings(_Atomic uint64_t *mine, _Atomic uint64_t *theirs, size_t bytes,
+			    uint64_t count)
+{
 	uint64_t step = mine == theirs ? 2 : 1; /* On one line each answer is a step as well. */
 	uint64_t value = atomic_load(mine);
 
-	(void)bytes;
-	for (uint64_t i = 0; i < count; i++) {
-		uint64_t answer = value + step;
-
-		atomic_store_explicit(mine, value + 1, memory_order_release);
-		while (atomic_load_explicit(theirs, memory_order_acquire) != answer)
-			bench_relax();
-		value = answer;
+	for (uint64_t i = 0; i < count; i++, value += step) {
+		raw_write(mine, value + 1, bytes);
+		raw_await(theirs, value + step, bytes);
 	}
 }
 
-static void raw_pong(void *out, void *in, uint32_t bytes, uint64_t count)
+BENCH_INLINE void raw_pongs(_Atomic uint64_t *mine, _Atomic uint64_t *theirs, size_t bytes,
+			    uint64_t count)
 {
-	_Atomic uint64_t *mine = out;
-	_Atomic uint64_t *theirs = in;
 	uint64_t step = mine == theirs ? 2 : 1;
 	/* The first ping may be there already: at rest the one line is even. */
 	uint64_t value = atomic_load(mine) & ~(step - 1);
 
-	(void)bytes;
-	for (uint64_t i = 0; i < count; i++) {
-		while (atomic_load_explicit(theirs, memory_order_acquire) != value + 1)
-			bench_relax();
-		value += step;
-		atomic_store_explicit(mine, value, memory_order_release);
+	for (uint64_t i = 0; i < count; i++, value += step) {
+		raw_await(theirs, value + 1, bytes);
+		raw_write(mine, value + step, bytes);
 	}
 }
+
+#define RAW_LOOPS(tag, size)                                                        \
+	static void tag##_ping(void *out, void *in, uint32_t bytes, uint64_t count) \
+	{                                                                           \
+		(void)bytes;                                                        \
+		raw_pings(out, in, size, count);                                    \
+	}                                                                           \
+	static void tag##_pong(void *out, void *in, uint32_t bytes, uint64_t count) \
+	{                                                                           \
+		(void)bytes;                                                        \
+		raw_pongs(out, in, size, count);                                    \
+	}
+
+RAW_LOOPS(raw, 0)
+RAW_LOOPS(load, 64)
 
 static void *raw_make(uint32_t bytes)
 {
 	(void)bytes;
-	return bench_shared(64);
+	return bench_shared(64 + 64);
 }
 
 /* --- weir ---------------------------------------------------------------------------------- */
@@ -176,6 +203,8 @@ static const struct bench_queue_peer peer_two = {
 	.name = "raw, two lines", .make = raw_make, .ping = raw_ping, .pong = raw_pong};
 static const struct bench_queue_peer peer_one = {
 	.name = "raw, one line", .make = raw_make, .ping = raw_ping, .pong = raw_pong};
+static const struct bench_queue_peer peer_load = {
+	.name = "raw, two lines, 64 B", .make = raw_make, .ping = load_ping, .pong = load_pong};
 static const struct bench_queue_peer peer_copy =
 	BENCH_QUEUE_PEER(copy, "weir try_send/try_recv", false);
 static const struct bench_queue_peer peer_loan =
@@ -185,6 +214,7 @@ static const struct bench_queue_peer peer_pipe = BENCH_QUEUE_PEER(pipe, "pipe, b
 static const struct bench_queue_peer *const peers[] = {
 	&peer_two,
 	&peer_one,
+	&peer_load,
 	&peer_copy,
 	&peer_loan,
 #ifdef BENCH_CK
@@ -201,7 +231,7 @@ static const struct bench_queue_peer *const peers[] = {
 	&peer_pipe,
 };
 #define PEERS (sizeof(peers) / sizeof(peers[0]))
-enum fixed { TWO, ONE, COPY, LOAN };
+enum fixed { TWO, ONE, LOAD, COPY, LOAN };
 
 /* One peer's queues, and what each round found. */
 struct measured {
