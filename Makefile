@@ -118,7 +118,7 @@ $(BUILD)/regress/%: tests/regress/%.c $(wildcard tests/*.h) $(BUILD)/libweir.a
 deps: ## install (as root) or name the packages that are missing
 	$(Q)tests/deps.sh
 
-check: deps ## build everything and run all tests, under 2 minutes
+check: deps ## build everything; unit tests, command line, examples, sampled sweep; under 2 minutes
 	$(Q)$(MAKE) --no-print-directory all $(UNITS) $(REGRESS) $(BUILD)/sweep
 	$(Q)tests/check.sh
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # prove.sh full|ci: every instrument, and one table of what was reached.  full: to the figures that
 # are demanded; one that is missed fails.  ci: BUDGET minutes (40) for it all, and it ends with the
-# first that fails.  SEED (else the minute of the day it is) moves all that is drawn or sampled.
+# first that fails.  SEED (else from the clock) moves all that is drawn or sampled.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 how=$1

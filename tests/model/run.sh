@@ -40,6 +40,8 @@ esac
 alone "$build/litmus-hw" "$iterations"
 wait
 cat "$jobs_dir"/[0-9]* >"$build/model/log"
+# The twins, what noticed each; and what the processors did.
+grep -hE '^(ok|FAIL) +twin |^litmus-hw' "$build/model/log"
 names() { # how many different ones are fine
 	grep -E "^ok +$1" "$build/model/log" | awk '{print $2 == "litmus" || $2 == "twin" ? $3 : $2}' | sort -u | wc -l
 }

@@ -244,24 +244,34 @@ static void check_leaving(struct world *w, bool there, uint32_t tries)
 		fail(w, LOST, "queue: message %u came back with %u tries", k->leaving, tries);
 }
 
+/* How many of the messages that the victim was sending are there, in `ids`. */
+static uint32_t arrived(struct world *w, const uint32_t *ids, uint32_t count)
+{
+	const struct known *k = &w->known;
+	const struct note *note = w->note;
+	bool sent = note->returned && note->result == 0;
+	uint32_t n = 0;
+
+	while (n < count && n <= k->batch && ids[n] == k->arriving + n * SAME_LONG)
+		n++;
+	if (sent && n < (k->batch ? note->bytes : 1))
+		fail(w, LOST, "queue: a message of a finished send is missing");
+	return n;
+}
+
 static void check_messages(struct world *w)
 {
 	const struct known *k = &w->known;
 	uint32_t ids[QUEUED];
 	uint32_t tries[QUEUED];
 	uint32_t got = queue_drain(w, &w->peer[0], ids, tries);
-	bool sent = w->note->returned && w->note->result == 0 && k->arriving;
 	uint32_t at = 0;
 
 	for (uint32_t i = 0; i <= k->queued_count; i++) {
 		bool there = i < k->queued_count && at < got && ids[at] == k->queued[i];
 
 		if (i + k->overtaken == k->queued_count && k->arriving) {
-			bool here = at < got && ids[at] == k->arriving;
-
-			if (sent && !here)
-				fail(w, LOST, "queue: the message of a finished send is missing");
-			at += here;
+			at += arrived(w, ids + at, got - at);
 			there = i < k->queued_count && at < got && ids[at] == k->queued[i];
 		}
 		if (i == k->queued_count)
@@ -367,7 +377,7 @@ void check_breaker(struct world *w)
 
 /* --- limiter ----------------------------------------------------------------------------- */
 
-static void check_tokens(struct world *w, const char *what, uint32_t got, bool taking)
+static void check_tokens(struct world *w, const char *what, uint32_t got, bool taking, bool giving)
 {
 	const struct note *note = w->note;
 	uint32_t most = TOKENS - w->known.taken;
@@ -376,6 +386,10 @@ static void check_tokens(struct world *w, const char *what, uint32_t got, bool t
 	if (taking && note->returned) {
 		most -= note->result == 0;
 		least = most;
+	}
+	if (giving && most < TOKENS) {
+		most++;
+		least += note->returned != 0;
 	}
 	if (got < least || got > most)
 		fail(w, got < least ? LOST : DOUBLED, "%s: %u tokens left, not %u to %u", what, got,
@@ -389,11 +403,11 @@ void check_limiter(struct world *w)
 
 	while (got <= TOKENS && weir_limiter_allow(h->limiter, 1, NULL) == 0)
 		got++;
-	check_tokens(w, "limiter", got, w->known.taking == 1);
+	check_tokens(w, "limiter", got, w->known.taking == 1, w->known.giving);
 	got = 0;
 	while (got <= TOKENS && weir_limiter_allow_key(h->keyed, "key", 3, 1, NULL) == 0)
 		got++;
-	check_tokens(w, "keyed limiter", got, w->known.taking == 2);
+	check_tokens(w, "keyed limiter", got, w->known.taking == 2, false);
 }
 
 /* --- all of it --------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <weir/shm/all.h>
 
@@ -153,6 +154,34 @@ static bool detach_during(struct world *w, enum moment moment)
 	return true;
 }
 
+/* Somebody died who held all that, or stood in line; this one attaches, and so recovers. */
+static void dead_prepare(struct world *w)
+{
+	int status;
+	pid_t pid;
+
+	detach_prepare(w);
+	if (w->state == 2) {
+		must(weir_sem_acquire(w->peer[0].sem, PERMITS, NULL) == 0);
+		w->known.holds[0] = PERMITS;
+	}
+	pid = fork();
+	must(pid >= 0);
+	if (pid == 0) {
+		must(hand_open(&w->me, w->c.path, true) == 0);
+		if (w->state == 2)
+			must(weir_sem_start(w->me.sem, 1) == -EINPROGRESS);
+		else
+			detach_arm(w);
+		_exit(0);
+	}
+	must(waitpid(pid, &status, 0) == pid && status == 0);
+	if (w->state == 1) {
+		w->known.waits = 2;
+		must(weir_sem_start(w->peer[1].sem, 2) == -EINPROGRESS);
+	}
+}
+
 static int op_detach(struct world *w)
 {
 	return weir_segment_close(w->me.seg);
@@ -211,6 +240,88 @@ static void check_object(struct world *w)
 	check_everything(w);
 }
 
+/* An object of each other type; `ret` is closed by the caller's hand. */
+static int open_kind(struct weir_segment *seg, uint32_t state, struct hand *ret,
+		     struct weir_spans **ret_spans)
+{
+	struct weir_queue_opts queue = WEIR_OPTS(queue, .slots = SLOTS, .bytes = 32);
+	struct weir_limiter_opts limiter =
+		WEIR_OPTS(limiter, .count = TOKENS, .period_ns = 86400000 * MS);
+	struct weir_limiter_opts keyed =
+		WEIR_OPTS(limiter, .count = TOKENS, .period_ns = 86400000 * MS, .keys = 8);
+	struct weir_breaker_opts breaker = WEIR_OPTS(breaker, .probes = PROBES);
+	struct weir_spans_opts spans = WEIR_OPTS(spans, .slots = 4);
+
+	switch (state) {
+	case 0:
+		return weir_queue_open(seg, "new", &queue, &ret->queue);
+	case 1:
+		return weir_limiter_open(seg, "new", &limiter, &ret->limiter);
+	case 2:
+		return weir_limiter_open(seg, "new", &keyed, &ret->keyed);
+	case 3:
+		return weir_breaker_open(seg, "new", &breaker, &ret->breaker);
+	default:
+		return weir_spans_open(seg, "new", &spans, ret_spans);
+	}
+}
+
+static int op_kind(struct world *w)
+{
+	struct weir_spans *spans;
+	struct hand h = {0};
+
+	return open_kind(w->me.seg, w->state, &h, &spans);
+}
+
+/* Is what one peer did to it there for the other? */
+static bool kind_shared(struct world *w, struct hand h[PEERS], struct weir_spans *spans[PEERS])
+{
+	struct weir_span span;
+	uint8_t data[32];
+	uint32_t bytes;
+
+	switch (w->state) {
+	case 0:
+		return weir_queue_try_send(h[0].queue, "one", 3) == 0 &&
+		       weir_queue_try_recv(h[1].queue, data, sizeof(data), &bytes) == 0;
+	case 1:
+		return weir_limiter_allow(h[0].limiter, TOKENS, NULL) == 0 &&
+		       weir_limiter_allow(h[1].limiter, 1, NULL) == -EAGAIN;
+	case 2:
+		return weir_limiter_allow_key(h[0].keyed, "k", 1, TOKENS, NULL) == 0 &&
+		       weir_limiter_allow_key(h[1].keyed, "k", 1, 1, NULL) == -EAGAIN;
+	case 3:
+		return weir_breaker_force(h[0].breaker, WEIR_BREAKER_OPEN) == 0 &&
+		       weir_breaker_allow(h[1].breaker, &h[1].call, NULL) != 0;
+	default:
+		return weir_span_begin(spans[0], NULL, "one", 1, &span) == 0 &&
+		       weir_span_end(spans[0], &span) == 0;
+	}
+}
+
+static void check_kind(struct world *w)
+{
+	struct weir_spans *spans[PEERS] = {0};
+	struct hand h[PEERS] = {0};
+	uint64_t off;
+	int r = open_kind(w->peer[0].seg, w->state, &h[0], &spans[0]);
+
+	if (r == 0)
+		r = open_kind(w->peer[1].seg, w->state, &h[1], &spans[1]);
+	if (r != 0)
+		fail(w, WEDGED, "object: cannot be opened: %d", r);
+	else if (!kind_shared(w, h, spans))
+		fail(w, DOUBLED, "object: two processes have different ones");
+	if (directory_count(w, "new", &off) != 1)
+		fail(w, DOUBLED, "object: %u entries", directory_count(w, "new", &off));
+	for (int i = 0; i < PEERS; i++) {
+		hand_close(&h[i]);
+		weir_spans_close(spans[i]);
+	}
+	check_everything(w);
+}
+
 static struct weir_sem *unlinked;
 
 /* The creator is dead, perhaps between publishing and calling the block ready; the object is in use
@@ -254,6 +365,123 @@ static void unlink_prepare(struct world *w)
 	object_prepare(w);
 }
 
+/* --- spans ------------------------------------------------------------------------------- */
+
+enum { SPAN_SLOTS = 4 };
+
+static const struct weir_spans_opts spans_opts = {.size = sizeof(spans_opts), .slots = SPAN_SLOTS};
+
+static void span_one(struct weir_segment *seg, const char *name)
+{
+	struct weir_spans *spans;
+	struct weir_span span;
+
+	must(weir_spans_open(seg, "spans", &spans_opts, &spans) == 0);
+	must(weir_span_begin(spans, NULL, name, 1, &span) == 0);
+	must(weir_span_end(spans, &span) == 0);
+	weir_spans_close(spans);
+}
+
+/* The ring of the next slots has been all round. */
+static void span_prepare(struct world *w)
+{
+	struct hand h;
+
+	must(hand_open(&h, w->c.path, false) == 0);
+	for (int i = 0; i < (w->state == 0 ? 1 : SPAN_SLOTS + 1); i++)
+		span_one(h.seg, "old");
+	hand_close(&h);
+}
+
+static struct weir_spans *victims;
+
+static void span_arm(struct world *w)
+{
+	must(weir_spans_open(w->me.seg, "spans", NULL, &victims) == 0);
+}
+
+static int op_span(struct world *w)
+{
+	struct weir_span span;
+	int r = weir_span_begin(victims, NULL, "new", 1, &span);
+
+	(void)w;
+	return r < 0 ? r : weir_span_end(victims, &span);
+}
+
+static struct weir_span_ring_shm *ring(struct world *w, uint32_t slot)
+{
+	uint64_t off = 0;
+	struct weir_spans_shm *shm;
+
+	must(directory_count(w, "spans", &off) == 1);
+	shm = (void *)(w->c.map + off);
+	return (void *)((uint8_t *)(shm + 1) + slot * (sizeof(struct weir_span_ring_shm) +
+						       SPAN_SLOTS * sizeof(struct weir_span_shm)));
+}
+
+/* What is counted is whole, in its place, and old or the victim's; returns how many of its. */
+static uint64_t check_ring(struct world *w, uint32_t slot)
+{
+	const struct weir_span_ring_shm *head = ring(w, slot);
+	const struct weir_span_shm *record = (const void *)(head + 1);
+	uint64_t recorded = weir_load_acquire(&head->recorded);
+	uint64_t found = 0;
+
+	for (uint64_t k = recorded > SPAN_SLOTS ? recorded - SPAN_SLOTS : 0; k < recorded; k++) {
+		uint64_t seq = weir_load_acquire(&record[k % SPAN_SLOTS].seq);
+		char name[9] = "";
+		uint64_t word = weir_load_relaxed(&record[k % SPAN_SLOTS].name[0]);
+
+		memcpy(name, &word, 8);
+		/* The oldest may be the one that is being overwritten. */
+		if (seq != 2 * k + 2 && (k + SPAN_SLOTS != recorded || seq != 2 * recorded + 1) &&
+		    (k + SPAN_SLOTS != recorded || seq != 2 * recorded + 2))
+			fail(w, LOST, "spans: record %lu of ring %u has seq %lu", (long)k, slot,
+			     (long)seq);
+		else if (seq == 2 * k + 2 && strcmp(name, "old") && strcmp(name, "new") &&
+			 strcmp(name, "after"))
+			fail(w, LOST, "spans: record %lu of ring %u is called %s", (long)k, slot,
+			     name);
+		found += seq == 2 * k + 2 && strcmp(name, "new") == 0;
+	}
+	return found;
+}
+
+/* All slots get new owners, and each of them records one. */
+static void check_spans(struct world *w)
+{
+	struct hand h[6 - PEERS];
+	uint64_t before[6];
+	uint64_t found = 0;
+	bool ended = w->note->returned && w->note->result == 0;
+
+	for (uint32_t slot = PEERS; slot < 6; slot++) {
+		found += check_ring(w, slot);
+		before[slot] = weir_load_acquire(&ring(w, slot)->recorded);
+	}
+	if (found > 1 || found < ended)
+		fail(w, found ? DOUBLED : LOST, "spans: %lu of the victim's", (long)found);
+	for (uint32_t i = 0; i < 6 - PEERS; i++) {
+		must(hand_open(&h[i], w->c.path, false) == 0);
+		span_one(h[i].seg, "after");
+	}
+	found = 0;
+	for (uint32_t slot = PEERS; slot < 6; slot++) {
+		uint64_t more = weir_load_acquire(&ring(w, slot)->recorded) - before[slot];
+
+		if (more != 1 && more != 2) /* 2: the victim's, which was whole. */
+			fail(w, LOST, "spans: ring %u counts %lu more", slot, (long)more);
+		found += check_ring(w, slot);
+	}
+	if (found > 1 || found < ended)
+		fail(w, found ? DOUBLED : LOST, "spans: %lu of the victim's, after it",
+		     (long)found);
+	for (uint32_t i = 0; i < 6 - PEERS; i++)
+		hand_close(&h[i]);
+	check_everything(w);
+}
+
 /* --- rows -------------------------------------------------------------------------------- */
 
 const struct row life_rows[] = {
@@ -263,10 +491,16 @@ const struct row life_rows[] = {
 	 check_attach},
 	{"thread_join", STATES("join"), ROW_ALONE, NULL, attach_arm, op_join, NULL, NULL,
 	 check_attach},
+	{"segment_attach_after", STATES("held_all", "with_waiter", "in_line"), ROW_ALONE,
+	 dead_prepare, NULL, op_attach, NULL, NULL, check_attach},
 	{"segment_close", STATES("holding_all", "with_waiter"), 0, detach_prepare, detach_arm,
 	 op_detach, detach_during, NULL, check_everything},
 	{"object_create", STATES("virgin", "reused", "exists"), 0, object_prepare, NULL, op_object,
 	 NULL, NULL, check_object},
+	{"object_create_kind", STATES("queue", "limiter", "keyed", "breaker", "spans"), 0, NULL,
+	 NULL, op_kind, NULL, NULL, check_kind},
+	{"span_begin_end", STATES("first", "wrapped"), 0, span_prepare, span_arm, op_span, NULL,
+	 NULL, check_spans},
 	{"object_in_use", STATES("virgin"), 0, object_prepare, NULL, op_object, NULL, unlink_before,
 	 check_unlink},
 	{"object_unlink", STATES("exists"), 0, unlink_prepare, NULL, op_unlink, NULL, NULL,

@@ -255,6 +255,25 @@ static int op_limiter(struct world *w)
 	return weir_limiter_allow(w->me.limiter, 1, &verdict);
 }
 
+static int op_reserve(struct world *w)
+{
+	uint64_t wait;
+
+	return weir_limiter_reserve(w->me.limiter, 1, 0, &wait);
+}
+
+static void refund_prepare(struct world *w)
+{
+	limiter_prepare(w);
+	w->known.taking = 0;
+	w->known.giving = true;
+}
+
+static int op_refund(struct world *w)
+{
+	return weir_limiter_refund(w->me.limiter, 1);
+}
+
 static int op_keyed(struct world *w)
 {
 	struct weir_verdict verdict;
@@ -339,9 +358,16 @@ static int op_breaker_failure(struct world *w)
 	return weir_breaker_done(w->me.breaker, &w->me.call, 1);
 }
 
+static void force_prepare(struct world *w)
+{
+	if (w->state == 1)
+		must(weir_breaker_force(w->peer[0].breaker, WEIR_BREAKER_OPEN) == 0);
+}
+
 static int op_breaker_force(struct world *w)
 {
-	return weir_breaker_force(w->me.breaker, WEIR_BREAKER_OPEN);
+	return weir_breaker_force(w->me.breaker,
+				  w->state == 0 ? WEIR_BREAKER_OPEN : WEIR_BREAKER_CLOSED);
 }
 
 /* --- rows -------------------------------------------------------------------------------- */
@@ -376,6 +402,10 @@ const struct row limit_rows[] = {
 	 NULL, NULL, check_everything},
 	{"limiter_allow_key", STATES("new", "one_left", "empty"), 0, keyed_prepare, NULL, op_keyed,
 	 NULL, NULL, check_everything},
+	{"limiter_reserve", STATES("full", "one_left", "empty"), 0, limiter_prepare, NULL,
+	 op_reserve, NULL, NULL, check_everything},
+	{"limiter_refund", STATES("full", "one_left", "empty"), 0, refund_prepare, NULL, op_refund,
+	 NULL, NULL, check_everything},
 	{"breaker_fail", STATES("first", "last"), 0, breaker_closed, NULL, op_breaker_fail, NULL,
 	 NULL, check_breaker_fail},
 	{"breaker_allow", STATES("open", "half_open"), 0, breaker_open, NULL, op_breaker_probe,
@@ -384,7 +414,7 @@ const struct row limit_rows[] = {
 	 breaker_probe_arm, op_breaker_success, NULL, NULL, check_everything},
 	{"breaker_failure", STATES("first", "peer_out", "last"), 0, breaker_half_open,
 	 breaker_probe_arm, op_breaker_failure, NULL, NULL, check_everything},
-	{"breaker_force", STATES("closed"), 0, NULL, NULL, op_breaker_force, NULL, NULL,
-	 check_everything},
+	{"breaker_force", STATES("closed", "open"), 0, force_prepare, NULL, op_breaker_force, NULL,
+	 NULL, check_everything},
 	{0},
 };

@@ -250,6 +250,40 @@ static bool message_during(struct world *w, enum moment moment)
 	w->known.leaving = 1;
 	return true;
 }
+/* Two at once, of which as many go in as there is room for. */
+static void batch_prepare(struct world *w)
+{
+	send_prepare(w);
+	w->known.batch = 1;
+}
+
+static int op_queue_batch(struct world *w)
+{
+	uint8_t data[2 * MSG_MAX];
+	uint32_t bytes;
+	int r;
+
+	message_make(SPARE_ID, data, &bytes);
+	message_make(SPARE_ID + SAME_LONG, data + bytes, &bytes);
+	r = weir_queue_try_send_batch(w->me.queue, data, bytes, 2, &w->note->bytes);
+	return w->note->bytes ? 0 : r;
+}
+
+static void wait_prepare(struct world *w)
+{
+	queue_fill(w, w->state == 0 ? Q_EMPTY : Q_FULL);
+}
+
+/* It says that it will wait, and dies. */
+static int op_queue_waiting(struct world *w)
+{
+	struct weir_wait wait;
+
+	if (w->state == 0)
+		return weir_queue_wait_recv(w->me.queue, &wait);
+	return weir_queue_wait_send(w->me.queue, &wait);
+}
+
 /* --- overtaken --------------------------------------------------------------------------- */
 
 /* While the victim has its slot, a peer sends into the next one. */
@@ -323,6 +357,11 @@ static int op_recv_overtaken(struct world *w)
 const struct row queue_rows[] = {
 	{"queue_send", STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0,
 	 send_prepare, NULL, op_queue_send, NULL, NULL, check_everything},
+	{"queue_send_batch",
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0, batch_prepare,
+	 NULL, op_queue_batch, NULL, NULL, check_everything},
+	{"queue_wait", STATES("recv", "send"), 0, wait_prepare, NULL, op_queue_waiting, NULL, NULL,
+	 check_everything},
 	{"queue_send_wait", STATES("to_sleep", "asleep"), ROW_LAST_REAL, full_queue_prepare, NULL,
 	 op_queue_send_wait, room_during, NULL, check_everything},
 	{"queue_loan_commit",

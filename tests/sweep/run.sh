@@ -30,7 +30,7 @@ for program in "$@"; do
 		;;
 	sample) # less than 25 s together, also where it is slow
 		job "$program" --snapshot --thin --sample 9 --budget 5 --seed "$seed"
-		job "$program" --nested=40 --thin --budget 5 --seed "$seed"
+		job "$program" --nested=60 --thin --budget 5 --seed "$seed"
 		job "$program" --real --thin --sample 200 --budget 8 --seed "$seed"
 		job "$program" --pairs --thin --sample 97 --budget 5 --seed "$seed"
 		job "$program" --signals --sample 199 --budget 5 --seed "$seed"
@@ -38,6 +38,7 @@ for program in "$@"; do
 	esac
 done
 wait
+cat "$jobs_dir"/[0-9]* >build/sweep.log
 for mode in snapshot real nested pairs signals; do
 	reached "$mode" "$(total "s/^sweep: $mode: \([0-9]*\) points.*/\1/p")"
 done

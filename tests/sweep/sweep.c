@@ -62,7 +62,8 @@ static void on_alarm(int sig)
 	if (write(1, head, sizeof(head) - 1) < 0 || write(1, watched, strlen(watched)) < 0)
 		_exit(1);
 	unlink(watched_world.v.path);
-	unlink(watched_world.r.path);
+	for (int i = 0; i < RECOVERERS; i++)
+		unlink(watched_world.r[i].path);
 	unlink(watched_world.c.path);
 	rmdir(watched_world.dir);
 	_exit(1);
@@ -413,41 +414,68 @@ static int op_recover(struct world *w)
 
 static void recoverer(struct world *w, const void *arg)
 {
-	(void)arg;
+	const struct file *r = arg;
+
 	w->note = calloc(1, sizeof(*w->note)); /* Not the victim's. */
-	must(w->note && hand_open(&w->me, w->r.path, false) == 0);
+	must(w->note && hand_open(&w->me, r->path, false) == 0);
 	for (;;)
 		marked(op_recover, w);
 }
 
-/* The recoverer stands at its first marker; R is what the victim left. */
-static void nested_point(struct world *w, const struct row *row, pid_t pid, struct tally *t,
-			 struct place *at)
+/* The recoverers stand at their first markers.  R is what the one who died last left: the first of
+ * them goes on in it, and wherever it changed something it dies too.  Then somebody recovers at
+ * once, or sometimes the next of them does, likewise. */
+static void nested_point(struct world *w, const struct row *row, const pid_t *pid, int which,
+			 struct tally *t, struct place *at)
 {
 	uint8_t *old = calloc(1, w->bytes);
+	struct file *r = &w->r[which];
 	struct file v = w->v;
+	uint64_t news = at->n;
 	bool more = true;
 
 	must(old);
-	w->v = w->r; /* What `changed` looks at. */
+	w->v = *r; /* What `changed` looks at. */
 	for (uint64_t m = 0; more; m++) {
 		if (changed(w, old) && !out_of_time()) {
-			world_copy(w, &w->r, &w->c);
+			world_copy(w, r, &w->c);
 			recover(w, t, m);
 			row->check(w);
 			point(w, t, at);
+			if (which + 1 < RECOVERERS && news++ % (plan.nested * 2) == 0) {
+				world_copy(w, r, r + 1);
+				nested_point(w, row, pid, which + 1, t, at);
+			}
 		}
-		more = traced_step(pid);
+		more = traced_step(pid[which]);
 	}
 	w->v = v;
 	free(old);
-	traced_run(pid);
+	traced_run(pid[which]);
+}
+
+/* Each is alive for the victim and for those who recover before it, dead for those after it. */
+static void recoverers_start(struct world *w, pid_t *pid)
+{
+	for (uint32_t i = 0; i < RECOVERERS; i++) {
+		for (uint32_t j = 0; j < i; j++) /* Or it would be swept right now. */
+			must(weir__lock_take(w->r[i].fd, PEERS + j) == 0);
+		world_copy(w, NULL, &w->r[i]);
+		pid[i] = traced_start(recoverer, w, &w->r[i]);
+		memcpy(w->image, w->r[i].map, w->bytes);
+		for (uint32_t j = 0; j < i; j++) {
+			weir__lock_drop(w->r[i].fd, PEERS + j);
+			must(weir__lock_take(w->r[j].fd, PEERS + i) == 0);
+		}
+		must(weir__lock_take(w->v.fd, PEERS + i) == 0);
+	}
+	world_reset(w);
 }
 
 static void nested(const struct row *row, uint32_t state, struct place *at)
 {
 	pid_t pid;
-	pid_t second;
+	pid_t others[RECOVERERS];
 	uint8_t *old;
 	struct world w;
 	struct tally t;
@@ -455,10 +483,7 @@ static void nested(const struct row *row, uint32_t state, struct place *at)
 
 	begin(&t);
 	make(&w, row, state, false);
-	second = traced_start(recoverer, &w, NULL);
-	memcpy(w.image, w.r.map, w.bytes);
-	must(weir__lock_take(w.v.fd, PEERS) == 0); /* The recoverer is alive in V. */
-	world_reset(&w);
+	recoverers_start(&w, others);
 	old = calloc(1, w.bytes);
 	must(old);
 	pid = traced_start(victim, &w, row);
@@ -469,14 +494,15 @@ static void nested(const struct row *row, uint32_t state, struct place *at)
 			world_copy(&w, &w.v, &w.c);
 			if (row->before)
 				row->before(&w);
-			world_copy(&w, &w.c, &w.r);
-			nested_point(&w, row, second, &t, at);
+			world_copy(&w, &w.c, &w.r[0]);
+			nested_point(&w, row, others, 0, &t, at);
 		}
 		if (!step(&w, row, pid, false))
 			break;
 	}
 	traced_kill(pid);
-	traced_kill(second);
+	for (int i = 0; i < RECOVERERS; i++)
+		traced_kill(others[i]);
 	free(old);
 	world_free(&w);
 	line(at, &t);

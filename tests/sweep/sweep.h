@@ -4,9 +4,9 @@
  * killed after N instructions, for every N; survivors recover and check the books.
  *
  * Three files: the victim works on V, survivors ("peers", attachments of this process) on C, in
- * nested sweeps a recoverer on R.  They are copies of each other but for the liveness locks, which
- * lie on the file: a copy of V in C shows the victim as dead and the peers as alive.  In real
- * mode and in pairs there is one file, V = C, and the kill is a real one.
+ * nested sweeps two recoverers on an R each.  They are copies of each other but for the liveness
+ * locks, which lie on the file: a copy of V in C shows the victim as dead and the peers as alive.
+ * In real mode and in pairs there is one file, V = C, and the kill is a real one.
  */
 #ifndef WEIR_TESTS_SWEEP_H
 #define WEIR_TESTS_SWEEP_H
@@ -17,16 +17,18 @@
 #include <sys/types.h>
 #include <weir.h>
 
-#define MS	  UINT64_C(1000000)
-#define PEERS	  2
-#define PERMITS	  3u
-#define SLOTS	  4u
-#define TOKENS	  8u
-#define PROBES	  2u
-#define MSG_MAX	  96u
-#define QUEUED	  16u
-#define STEPS_MAX (1u << 20) /* of one operation: more is going round in circles */
-#define SPARE_ID  100u	     /* the victim's message */
+#define MS	   UINT64_C(1000000)
+#define PEERS	   2
+#define RECOVERERS 2 /* in nested sweeps, one after the other */
+#define PERMITS	   3u
+#define SLOTS	   4u
+#define TOKENS	   8u
+#define PROBES	   2u
+#define MSG_MAX	   96u
+#define QUEUED	   16u
+#define STEPS_MAX  (1u << 20)	  /* of one operation: more is going round in circles */
+#define SPARE_ID   100u		  /* the victim's message */
+#define SAME_LONG  (MSG_MAX - 8u) /* messages whose ids are so far apart are of the same length */
 
 enum fault { FINE, LOST, DOUBLED, WEDGED, FAULTS };
 
@@ -64,12 +66,14 @@ struct known {
 	uint32_t queued[QUEUED]; /* message ids in the queue, in order */
 	uint32_t queued_count;
 	uint32_t arriving;  /* id the victim sends, 0: none */
+	uint32_t batch;	    /* it sends so many more, with ids SAME_LONG apart */
 	uint32_t overtaken; /* this many of the queued came after its claim */
 	uint32_t leaving;   /* id the victim receives, 0: none */
 	bool leaving_taken; /* it had it before the operation: tries must show it */
 	bool leaving_stays; /* the operation gives it back */
 	uint32_t taken;	    /* tokens of both limiters */
 	uint32_t taking;    /* the victim takes one of: 1 the limiter, 2 the keyed one */
+	bool giving;	    /* it gives one back to the limiter */
 	bool probe_out;	    /* peer 0 has one */
 	bool closing;	    /* the queue is being shut down */
 	bool acted;	    /* row.during has done its part */
@@ -79,7 +83,7 @@ struct known {
 struct world {
 	char dir[64];
 	struct file v;
-	struct file r;
+	struct file r[RECOVERERS];
 	struct file c;
 	size_t bytes;
 	uint8_t *image;	 /* everything as prepared */

@@ -41,7 +41,7 @@ void fail(struct world *w, enum fault fault, const char *format, ...)
 
 void message_make(uint32_t id, uint8_t data[MSG_MAX], uint32_t *ret_bytes)
 {
-	uint32_t bytes = 8 + id * 7 % (MSG_MAX - 8);
+	uint32_t bytes = 8 + id * 7 % SAME_LONG;
 
 	memset(data, 0, MSG_MAX);
 	for (uint32_t i = 0; i < bytes; i++)
@@ -162,7 +162,8 @@ void world_make(struct world *w, uint64_t seed, uint32_t state, bool one_file)
 	strcpy(w->dir, "/dev/shm/weir-sweep.XXXXXX");
 	must(mkdtemp(w->dir));
 	file_name(w, &w->v, "v");
-	file_name(w, &w->r, "r");
+	file_name(w, &w->r[0], "r0");
+	file_name(w, &w->r[1], "r1");
 	file_name(w, &w->c, "c");
 	w->note = mmap(NULL, sizeof(*w->note), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		       -1, 0);
@@ -188,7 +189,8 @@ void world_freeze(struct world *w)
 		w->v = w->c;
 	} else {
 		file_make(w, &w->v);
-		file_make(w, &w->r);
+		for (int i = 0; i < RECOVERERS; i++)
+			file_make(w, &w->r[i]);
 	}
 }
 
@@ -217,7 +219,8 @@ void world_free(struct world *w)
 		hand_close(&w->peer[i]);
 	if (!w->one_file) {
 		file_drop(w, &w->v);
-		file_drop(w, &w->r);
+		for (int i = 0; i < RECOVERERS; i++)
+			file_drop(w, &w->r[i]);
 	}
 	unlink(w->c.path);
 	rmdir(w->dir);
