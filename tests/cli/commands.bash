@@ -541,10 +541,10 @@ lie() { # name, offset, bytes: check finds it, the others go on
 }
 # Random damage: whatever happens, no crash, no hang, a status that exists.
 FUZZ=${FUZZ:-8}
-python3 - "$WEIR_DIR/local" "$T" "$FUZZ" <<'P'
+python3 - "$WEIR_DIR/local" "$T" "$FUZZ" "${SEED:=20261124}" <<'P'
 import random, sys
 d = open(sys.argv[1], "rb").read()
-random.seed(20261124)
+random.seed(int(sys.argv[4]))
 for k in range(int(sys.argv[3])):
     x = bytearray(d)
     for _ in range(random.choice([1, 4, 32, 256])):
@@ -562,7 +562,7 @@ for f in "$T"/fuzz*; do
 		[ $status -le 5 ] || { broken=$((broken + 1)); bad "damage $(basename "$f"): $c" "status $status"; }
 	done
 done
-that "$FUZZ damaged segments, 7 commands each: no crash, no hang (seed 20261124)" [ $broken -eq 0 ]
+that "$FUZZ damaged segments, 7 commands each: no crash, no hang (SEED=$SEED)" [ $broken -eq 0 ]
 rm -f "$S"
 
 # --- other users ------------------------------------------------------------------------------

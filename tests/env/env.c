@@ -195,8 +195,13 @@ struct weir_recovery recover(void)
 
 uint32_t random_below(uint32_t n)
 {
-	static uint64_t state = 1;
+	static uint64_t state;
 
+	if (state == 0) {
+		const char *seed = getenv("SEED");
+
+		state = seed ? strtoull(seed, NULL, 10) + 1 : 1;
+	}
 	state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 	return (uint32_t)(state >> 33) % n;
 }

@@ -26,10 +26,11 @@ struct set {
 	const char *name;
 	uint32_t fill;
 	void (*prepare)(struct world *w, uint32_t fill);
-	void (*arm)(struct hand *h);
+	void (*arm)(struct hand *h); /* A and B, each */
 	const struct half *halves;
 	/* A has ended and lives. */
 	void (*check)(struct world *w, const struct half *const half[2], const int result[2]);
+	void (*armed)(struct world *w); /* peers, after that */
 };
 
 static uint32_t successes(const int result[2])
@@ -49,6 +50,23 @@ static void sem_prepare(struct world *w, uint32_t fill)
 static void sem_arm(struct hand *h)
 {
 	must(weir_sem_try_acquire(h->sem, 1) == 0);
+}
+
+/* Past every wrap there is. */
+static void sem_roll(struct hand *h)
+{
+	for (int i = 0; i < 60; i++) {
+		must(weir_sem_try_acquire(h->sem, 1) == 0);
+		must(weir_sem_release(h->sem, 1) == 0);
+	}
+	sem_arm(h);
+}
+
+/* Peer 1 stands in line. */
+static void sem_line(struct world *w)
+{
+	must(weir_sem_start(w->peer[1].sem, 1) == -EINPROGRESS);
+	w->known.waits = 1;
 }
 
 static int sem_try(struct hand *h, uint32_t id)
@@ -104,8 +122,13 @@ static void check_sem_pair(struct world *w, const struct half *const half[2], co
 	uint32_t held = w->known.holds[1];
 	bool tries = half[0]->op == sem_try && half[1]->op == sem_try;
 	struct weir_sem_stat stat;
+	struct weir_wait wait;
 	int64_t diff = 0;
 
+	if (w->known.waits && weir_sem_poll(w->peer[1].sem, &wait) == 0) {
+		held = w->known.holds[1] += w->known.waits;
+		w->known.waits = 0;
+	}
 	for (int i = 0; i < 2; i++)
 		held += sem_holds(half[i], result[i]);
 	weir_sem_stat(w->peer[0].sem, &stat);
@@ -114,8 +137,10 @@ static void check_sem_pair(struct world *w, const struct half *const half[2], co
 	if (stat.used != held)
 		fail(w, stat.used > held ? LOST : DOUBLED, "sem: %u in use, %u held (%d and %d)",
 		     stat.used, held, result[0], result[1]);
-	if (stat.waiters)
+	if (stat.waiters != w->known.waits)
 		fail(w, WEDGED, "sem: %u waiters", stat.waiters);
+	if (w->known.waits && held + w->known.waits <= stat.permits)
+		fail(w, WEDGED, "sem: %u of %u held, and the line waits", held, stat.permits);
 	if (tries && successes(result) != PERMITS - 2 - w->known.holds[1])
 		fail(w, LOST, "sem: %u left, %d and %d", PERMITS - 2 - w->known.holds[1], result[0],
 		     result[1]);
@@ -134,6 +159,29 @@ static void queue_prepare(struct world *w, uint32_t fill)
 		must(weir_queue_try_send(w->peer[1].queue, data, bytes) == 0);
 	}
 	w->known.queued_count = fill;
+}
+
+static void queue_roll(struct world *w, uint32_t fill)
+{
+	uint8_t data[MSG_MAX];
+	uint32_t bytes;
+
+	for (uint32_t i = 0; i < 5 * SLOTS; i++) {
+		must(weir_queue_try_send(w->peer[1].queue, "old", 3) == 0);
+		must(weir_queue_try_recv(w->peer[1].queue, data, sizeof(data), &bytes) == 0);
+	}
+	queue_prepare(w, fill);
+}
+
+/* Peer 1 says that it waits for what there is none of. */
+static void queue_line(struct world *w)
+{
+	struct weir_wait wait;
+
+	if (w->known.queued_count)
+		must(weir_queue_wait_send(w->peer[1].queue, &wait) == 0);
+	else
+		must(weir_queue_wait_recv(w->peer[1].queue, &wait) == 0);
 }
 
 static int queue_send(struct hand *h, uint32_t id)
@@ -415,18 +463,24 @@ static void check_object_pair(struct world *w, const struct half *const half[2],
 /* --- all of them -------------------------------------------------------------------------- */
 
 static const struct set sets[] = {
-	{"sem_one_left", 0, sem_prepare, sem_arm, sem_halves, check_sem_pair},
-	{"sem_full", 1, sem_prepare, sem_arm, sem_halves, check_sem_pair},
-	{"queue_empty", 0, queue_prepare, NULL, queue_halves, check_queue_pair},
-	{"queue_two", 2, queue_prepare, NULL, queue_halves, check_queue_pair},
-	{"queue_one_free", SLOTS - 1, queue_prepare, NULL, queue_halves, check_queue_pair},
-	{"queue_full", SLOTS, queue_prepare, NULL, queue_halves, check_queue_pair},
-	{"breaker_closed", 0, breaker_prepare, NULL, breaker_halves, check_breaker_pair},
-	{"breaker_open", 1, breaker_prepare, NULL, breaker_halves, check_breaker_pair},
-	{"limiter_new", 0, limiter_prepare, NULL, limiter_halves, check_limiter_pair},
-	{"limiter_one_left", TOKENS - 1, limiter_prepare, NULL, limiter_halves, check_limiter_pair},
-	{"limiter_some_left", 3, limiter_prepare, NULL, limiter_halves, check_limiter_pair},
-	{"object", 0, object_prepare, NULL, object_halves, check_object_pair},
+	{"sem_one_left", 0, sem_prepare, sem_arm, sem_halves, check_sem_pair, NULL},
+	{"sem_full", 1, sem_prepare, sem_arm, sem_halves, check_sem_pair, NULL},
+	{"sem_wrapped", 0, sem_prepare, sem_roll, sem_halves, check_sem_pair, NULL},
+	{"sem_waiter", 1, sem_prepare, sem_arm, sem_halves, check_sem_pair, sem_line},
+	{"queue_empty", 0, queue_prepare, NULL, queue_halves, check_queue_pair, NULL},
+	{"queue_two", 2, queue_prepare, NULL, queue_halves, check_queue_pair, NULL},
+	{"queue_one_free", SLOTS - 1, queue_prepare, NULL, queue_halves, check_queue_pair, NULL},
+	{"queue_full", SLOTS, queue_prepare, NULL, queue_halves, check_queue_pair, NULL},
+	{"queue_wrapped", 2, queue_roll, NULL, queue_halves, check_queue_pair, NULL},
+	{"queue_receiver", 0, queue_prepare, NULL, queue_halves, check_queue_pair, queue_line},
+	{"queue_sender", SLOTS, queue_prepare, NULL, queue_halves, check_queue_pair, queue_line},
+	{"breaker_closed", 0, breaker_prepare, NULL, breaker_halves, check_breaker_pair, NULL},
+	{"breaker_open", 1, breaker_prepare, NULL, breaker_halves, check_breaker_pair, NULL},
+	{"limiter_new", 0, limiter_prepare, NULL, limiter_halves, check_limiter_pair, NULL},
+	{"limiter_one_left", TOKENS - 1, limiter_prepare, NULL, limiter_halves, check_limiter_pair,
+	 NULL},
+	{"limiter_some_left", 3, limiter_prepare, NULL, limiter_halves, check_limiter_pair, NULL},
+	{"object", 0, object_prepare, NULL, object_halves, check_object_pair, NULL},
 	{0},
 };
 
@@ -477,6 +531,8 @@ static bool pair_point(struct world *w, const struct pair *pair, struct place *a
 	pid = traced_start(child, w, pair);
 	if (pair->set->arm)
 		pair->set->arm(&w->peer[0]);
+	if (pair->set->armed)
+		pair->set->armed(w);
 	for (uint64_t i = 0; i < at->n && more; i++)
 		more = traced_step(pid);
 	result[1] = meet(w, pair);

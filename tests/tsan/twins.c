@@ -40,12 +40,14 @@ static void *thread_main(void *arg)
 
 void run_threads(int count, void (*fn)(struct thread *t))
 {
+	const char *text = getenv("SEED");
+	uint64_t seed = text ? strtoull(text, NULL, 10) : 0;
 	struct thread t[16];
 
 	MUST(count <= 16);
 	IS(pthread_barrier_init(&gate, NULL, (unsigned)count), 0);
 	for (int i = 0; i < count; i++) {
-		t[i] = (struct thread){.index = i, .random = (uint64_t)i + 1, .fn = fn};
+		t[i] = (struct thread){.index = i, .random = seed * 16 + (uint64_t)i + 1, .fn = fn};
 		IS(pthread_create(&t[i].id, NULL, thread_main, &t[i]), 0);
 	}
 	for (int i = 0; i < count; i++)

@@ -4,7 +4,7 @@
 
 /* clang-format off */
 #define MODELS(M) \
-	M(sem_try) M(sem_wait) M(sem_wait3) M(sem_weights) M(sem_cancel) \
+	M(sem_try) M(sem_wait) M(sem_wait3) M(sem_weights) M(sem_cancel) M(sem_timeout) \
 	M(sem_cancel3) M(sem_clear) M(sem_resize) M(sem_shrink) M(sem_kill_resize) \
 	M(sem_kill) M(sem_kill_waiter) \
 	M(sem_kill_granted) M(sem_kill_two) M(sem_kill3) M(sem_close) M(sem_reuse) \

@@ -28,7 +28,7 @@ static inline int survivor(const struct model *m)
 	model_fail("nobody lives");
 }
 
-/* Sleep where the library says; false if the wait ended for a reason of ours. */
+/* Sleep where the library says. */
 static inline void sleep_at(const struct weir_wait *wait)
 {
 	model_sleep(wait->word, wait->value);

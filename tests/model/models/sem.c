@@ -218,6 +218,49 @@ const struct model sem_cancel = {.name = "sem-cancel",
 				 .check = check_cancel,
 				 .quick = true};
 
+/* As the library waits (block() in sem.c), but without spinning first. */
+static int want_until(int self, struct weir_ctx *until)
+{
+	struct weir_waitq_shm *q = &view()->lanes[self].waitq;
+	struct weir_wait wait;
+	int r;
+
+	do { /* Ends: with the grant, or the time-out. */
+		uint32_t value = weir__waitq_prepare(q);
+
+		if (weir_sem_poll(sem[self], &wait) == 0)
+			return 0;
+		r = weir__waitq_sleep(q, value, until);
+	} while (r == 0 && weir_sem_poll(sem[self], &wait) != 0);
+	return r != 0 ? weir_sem_stop(sem[self]) : 0;
+}
+
+static void want_for_a_while(int self)
+{
+	struct weir_ctx until;
+	int r = weir_sem_start(sem[self], 1);
+
+	EXPECT(weir_ctx_init(&until, NULL, weir_now_ns() + 1000000) == 0);
+	if (r == -EINPROGRESS)
+		r = want_until(self, &until);
+	EXPECT(r == 0 || r == -ECANCELED);
+	if (r == 0) {
+		taken[self]++;
+		enter(self);
+	}
+}
+
+const struct model sem_timeout = {.name = "sem-timeout",
+				  .what = "a sleeper times out while the holder gives back",
+				  .body = {give_back, want_for_a_while},
+				  .peers = 2,
+				  .setup = setup_held,
+				  .always = always,
+				  .check = check_cancel,
+				  .timeouts = 1,
+				  .spurious = 1,
+				  .quick = true};
+
 static void check_cancel_wait(void)
 {
 	EXPECT(*inside == 2 + taken[1]);
