@@ -32,9 +32,9 @@ done
 for s in tests/cli/*.sh tests/examples.sh; do
 	[ -f "$s" ] && suite "$(basename "$s")" bash "$s"
 done
-if [ -x "$B/sweep" ]; then
-	suite sweep-sample make --no-print-directory sweep-check
-fi
+for s in sweep model env; do
+	suite "$s-check" make --no-print-directory $s-check
+done
 suite tidy bash tests/tidy.sh
 echo "seconds: $(($(date +%s) - start))"
 echo "$passed passed, $failed failed"

@@ -19,7 +19,7 @@ echo "seed: SEED=$SEED make $([ "$how" = full ] && echo prove || echo ci)"
 
 # What a full run owes: the name a runner says "reached" of, the order, the figure.
 demands='litmus sets exact|>=|39
-litmus, times on the processors|>=|10000000
+litmus, each, times on processors|>=|10000000
 model executions|>=|20000000
 two threads, in all orders|>=|models of two threads, without deaths
 models without a broken twin|<=|0

@@ -48,6 +48,10 @@ int main(void)
 	int outside;
 	int inside;
 
+	if (geteuid() != 0) {
+		printf("another user's segment: skipped, needs root\n0 passed, 0 failed\n");
+		return 0;
+	}
 	if (!mkdtemp(dir) || chmod(dir, 0755) < 0)
 		return 1;
 	snprintf(path, sizeof(path), "%s/seg", dir);

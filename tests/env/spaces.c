@@ -24,6 +24,20 @@ static void separate(int flags)
 	broken("unshare(%#x): %s", (unsigned)flags, strerror(errno));
 }
 
+/* Root there is the caller out here. */
+static void separate_user(int flags)
+{
+	char uids[32];
+	char gids[32];
+
+	snprintf(uids, sizeof(uids), "0 %u 1", (unsigned)geteuid());
+	snprintf(gids, sizeof(gids), "0 %u 1", (unsigned)getegid());
+	separate(CLONE_NEWUSER | flags);
+	write_file("/proc/self/setgroups", "deny");
+	write_file("/proc/self/uid_map", uids);
+	write_file("/proc/self/gid_map", gids);
+}
+
 /* --- F7: pid and user namespaces ------------------------------------------------------------- */
 
 static bool with_user;
@@ -52,10 +66,7 @@ static void outer(void)
 	pid_t pid;
 
 	if (with_user) {
-		separate(CLONE_NEWUSER | CLONE_NEWPID);
-		write_file("/proc/self/setgroups", "deny");
-		write_file("/proc/self/uid_map", "0 0 1");
-		write_file("/proc/self/gid_map", "0 0 1");
+		separate_user(CLONE_NEWPID);
 	} else {
 		separate(CLONE_NEWPID);
 	}
@@ -123,10 +134,7 @@ static void open_in_user_namespace(void)
 	struct weir_segment *own;
 	struct weir_sem *own_sem;
 
-	separate(CLONE_NEWUSER);
-	write_file("/proc/self/setgroups", "deny");
-	write_file("/proc/self/uid_map", "0 0 1");
-	write_file("/proc/self/gid_map", "0 0 1");
+	separate_user(0);
 	IS(weir_segment_open(env_path, NULL, &own), 0);
 	IS(weir_sem_open(own, "sem", NULL, &own_sem), 0);
 	IS(weir_sem_acquire(own_sem, 2, NULL), 0);

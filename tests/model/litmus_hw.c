@@ -4,7 +4,7 @@
  * outcome may show that the checker excludes.  What it allows and is not seen is only counted:
  * processors are stronger than C11.
  *
- *	litmus-hw [ITERATIONS of each test of two threads]
+ *	litmus-hw [ITERATIONS of each test]
  */
 #include <sched.h>
 #include <stdatomic.h>
@@ -170,11 +170,10 @@ int main(int argc, char **argv)
 		return 1;
 	for (int i = 0; i < litmus_count; i++) {
 		const struct litmus *test = &litmus_tests[i];
-		uint64_t batches = runs / BATCH / (test->threads > 2 ? 20 : 1) + 1;
 
 		if (test->fails)
 			continue;
-		if (run(test, batches))
+		if (run(test, runs / BATCH + 1))
 			passed++;
 		else
 			failed++;
