@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Install the Debian packages that are missing (as root), or say which they are.
+# deps.sh [PACKAGE...]: install the Debian packages that are missing (as root), or say which they are.
 set -eu
 need="man-db gcc g++ clang clang-format clang-tidy make pkg-config libc6-dev libjansson-dev libsmartcols-dev liburing-dev libbpf-dev
-libelf-dev zlib1g-dev bpftool libcriterion-dev libhttp-parser-dev wrk python3 jq curl procps util-linux"
+libelf-dev zlib1g-dev bpftool libcriterion-dev libhttp-parser-dev wrk python3 jq curl procps util-linux $*"
 missing=
 for p in $need; do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

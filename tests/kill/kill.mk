@@ -34,6 +34,7 @@ $(BUILD)/kill/kill: $(KILL_OBJ) $(BUILD)/libweir.a
 
 kill-table: $(BUILD)/kill/kill ## kill ours and the peers at each instruction
 	$(Q)$(foreach p,$(KILL_MISSING),echo "left out: $(p) is not installed";)$<
+	$(Q)echo "reached peers left out: $(words $(KILL_MISSING))"
 kill-check: $(BUILD)/kill/kill ## a sample of ours, and three queues whose faults must be seen
 	$(Q)KILL_POINTS=25 $< --check
 instruments: $(BUILD)/kill/kill

@@ -319,6 +319,8 @@ CORE const char *outcomes_text(void);
 /* --- words --------------------------------------------------------------------------------- */
 
 CORE void name_of(uint32_t at, char *ret, size_t bytes);
+/* The EDGE comment at the access that calls us from `pc`, or "". */
+CORE const char *edge_name(const void *pc);
 CORE bool race_declared(uint32_t at);
 CORE void trace_event(int thread, const struct op *op, uint16_t label, uint64_t before);
 CORE extern int trace_last;

@@ -240,6 +240,7 @@ void trace_event(int thread, const struct op *op, uint16_t label, uint64_t befor
 {
 	char what[120];
 	char name[80] = "";
+	const char *edge;
 
 	if (trace_last > 400 && depth > 30 && depth < trace_last - 120) {
 		if (depth == 31)
@@ -249,7 +250,9 @@ void trace_event(int thread, const struct op *op, uint16_t label, uint64_t befor
 	if (op->size || op->kind == OP_WAKE)
 		name_of(op->cell, name, sizeof(name));
 	what_happened(op, label, before, what, sizeof(what));
-	printf("  %4d  T%d %*s%-28s %s\n", depth, thread, thread * 2, "", name, what);
+	edge = op->kind <= OP_FENCE && op->order > 0 ? edge_name(op->caller) : "";
+	printf("  %4d  T%d %*s%-28s %s%s%s\n", depth, thread, thread * 2, "", name, what,
+	       *edge ? "  EDGE " : "", edge);
 }
 
 void trace_note(const char *text)

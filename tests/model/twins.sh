@@ -70,6 +70,11 @@ run_twin() {
 	while IFS= read -r one; do
 		# shellcheck disable=SC2086
 		if out=$("$work/$name/model" --expect-failure --budget "$budget" --model $one); then
+			if grep -q 'cas sc' <<<"$out" && ! grep -q 'cas sc .* EDGE ' <<<"$out"; then
+				say FAIL "$name" "the trace of ${one# } names no edge"
+				found=
+				break
+			fi
 			found+="; ${one# }, $(sed -n 's/^model: \([0-9]*\) executions.*/\1/p' <<<"$out"): $(
 				head -1 <<<"$out" | cut -c1-70 | sed 's/^ *//')"
 		else

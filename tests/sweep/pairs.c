@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Two operations at once: A (a traced child) stands still after N instructions, B (a peer) does all
- * of its own, a sweep looks whether A is dead (it is not), A goes on to its end, and then A dies.
- * For every N, and for every pair of operations of one object.  All of them are lock-free: B must
- * come back.
+ * Two operations at once: A (a traced child) stands still after N instructions, by ptrace or by a
+ * SIGSTOP with nobody tracing it, B (a peer) does all of its own, a sweep looks whether A is dead
+ * (it is not), A goes on to its end, and then A dies. For every N, and for every pair of operations
+ * of one object.  All of them are lock-free: B must come back.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -491,6 +491,7 @@ struct pair {
 };
 
 static const struct half *a_half; /* in the child */
+static uint64_t by_sigstop;
 
 static int op_a(struct world *w)
 {
@@ -524,6 +525,7 @@ static bool pair_point(struct world *w, const struct pair *pair, struct place *a
 {
 	int result[2];
 	bool more = true;
+	bool sigstop;
 	pid_t pid;
 
 	world_reset(w);
@@ -535,8 +537,14 @@ static bool pair_point(struct world *w, const struct pair *pair, struct place *a
 		pair->set->armed(w);
 	for (uint64_t i = 0; i < at->n && more; i++)
 		more = traced_step(pid);
+	sigstop = more && at->n >> 1 & 1;
+	by_sigstop += sigstop;
+	if (sigstop)
+		traced_let_go(pid);
 	result[1] = meet(w, pair);
-	if (!w->note->returned)
+	if (sigstop)
+		traced_go_on(pid);
+	else if (!w->note->returned)
 		traced_run(pid);
 	must(w->note->returned);
 	result[0] = w->note->result;
@@ -584,4 +592,5 @@ void sweep_pairs(void)
 			}
 		}
 	}
+	printf("sweep: %lu pairs stopped by SIGSTOP\n", (unsigned long)by_sigstop);
 }

@@ -42,6 +42,7 @@ cat "$jobs_dir"/[0-9]* >build/sweep.log
 for mode in snapshot real nested pairs signals; do
 	reached "$mode" "$(total "s/^sweep: $mode: \([0-9]*\) points.*/\1/p")"
 done
+reached "pairs, stopped by SIGSTOP" "$(total 's/^sweep: \([0-9]*\) pairs stopped by SIGSTOP$/\1/p')"
 reached "lost, doubled, wedged" "$(total 's/^sweep: .* \([0-9]*\) lost, \([0-9]*\) doubled, \([0-9]*\) wedged$/\1\n\2\n\3/p')"
 reached "worst recovery, us" "$(total 's/^sweep: worst recovery \([0-9]*\) us$/\1/p' max)"
 jobs_end

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
@@ -61,6 +62,7 @@ pid_t traced_start(void (*body)(struct world *w, const void *arg), struct world 
 
 	must(pid >= 0);
 	if (pid == 0) {
+		must(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
 		must(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
 		body(w, arg);
 		_exit(0);
@@ -174,6 +176,30 @@ void traced_run(pid_t pid)
 {
 	must(ptrace(PTRACE_CONT, pid, 0, 0) == 0);
 	wait_stop(pid);
+}
+
+void traced_let_go(pid_t pid)
+{
+	int status;
+
+	must(ptrace(PTRACE_DETACH, pid, 0, SIGSTOP) == 0);
+	must(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
+	must(WSTOPSIG(status) == SIGSTOP);
+}
+
+void traced_go_on(pid_t pid)
+{
+	int status;
+
+	must(ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_EXITKILL) == 0);
+	must(kill(pid, SIGCONT) == 0);
+	for (;;) { /* Ends: at the marker.  Before it are the stops of SIGSTOP and SIGCONT. */
+		must(waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+		if (status >> 8 == SIGTRAP)
+			return;
+		must(status >> 16 || WSTOPSIG(status) == SIGCONT);
+		must(ptrace(PTRACE_CONT, pid, 0, status >> 16 ? 0 : SIGCONT) == 0);
+	}
 }
 
 void traced_kill(pid_t pid)

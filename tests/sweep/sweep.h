@@ -167,6 +167,9 @@ void traced_join(pid_t pid); /* wait until it came back */
 long traced_to_call(pid_t pid);
 bool traced_call_blocks(pid_t pid, bool may);
 void traced_run(pid_t pid); /* to the next marker */
+/* Untraced, and stopped by SIGSTOP as anybody might stop it; and on, to the next marker. */
+void traced_let_go(pid_t pid);
+void traced_go_on(pid_t pid);
 void traced_kill(pid_t pid);
 
 /* --- books.c ----------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@ static int *data;
 
 static void setup(void)
 {
-	world_make(3);
+	world_make(4);
 	q = world_shared("waitq", sizeof(*q));
 	flag = world_shared("flag", sizeof(*flag));
 	data = world_shared("data", sizeof(*data));
@@ -64,9 +64,10 @@ const struct model waitq_wake = {.name = "waitq-wake",
 
 const struct model waitq_wake2 = {.name = "waitq-wake2",
 				  .what = "two sleep, one wakes both",
-				  .body = {waiter, waiter, waker},
+				  .body = {waiter, waiter, waker, recover},
 				  .peers = 3,
-				  .setup = setup};
+				  .setup = setup,
+				  .killable = 1};
 
 const struct model waitq_wakers = {.name = "waitq-wakers",
 				   .what = "one sleeps; of two who wake one has nothing to say",
@@ -74,6 +75,30 @@ const struct model waitq_wakers = {.name = "waitq-wakers",
 				   .peers = 3,
 				   .setup = setup,
 				   .timeouts = 1};
+
+/* As recovery does: say it again, whether or not the dead one did.  What died between the flag
+ * taken down and the wake leaves a sleeper to its patience: see weir__waitq_wake(). */
+static void say(int self)
+{
+	(void)self;
+	weir_store_full(flag, 1);
+	weir__waitq_wake(q);
+}
+
+static void hear(int self)
+{
+	(void)self;
+	EXPECT(wait_for(NULL) == 0);
+}
+
+const struct model waitq_kill = {.name = "waitq-kill",
+				 .what = "who wakes dies anywhere; so does who says it again",
+				 .body = {hear, say, say, say},
+				 .peers = 2,
+				 .setup = setup,
+				 .killable = 2 | 4,
+				 .patient = true,
+				 .quick = true};
 
 /* --- contexts --------------------------------------------------------------------------------- */
 
@@ -110,3 +135,26 @@ const struct model ctx_cancel2 = {.name = "ctx-cancel2",
 				  .peers = 3,
 				  .setup = setup,
 				  .timeouts = 1};
+
+static void hear_ctx(int self)
+{
+	int r;
+
+	(void)self;
+	r = wait_for(ctx);
+	EXPECT(r == 0 || r == -ECANCELED);
+}
+
+static void cancel_it(int self)
+{
+	(void)self;
+	EXPECT(weir_ctx_cancel(ctx) == 0);
+}
+
+const struct model ctx_kill = {.name = "ctx-kill",
+			       .what = "who cancels dies anywhere; so does who does it again",
+			       .body = {hear_ctx, cancel_it, cancel_it, cancel_it},
+			       .peers = 2,
+			       .setup = setup,
+			       .killable = 2 | 4,
+			       .quick = true};
