@@ -377,10 +377,11 @@ void check_breaker(struct world *w)
 
 /* --- limiter ----------------------------------------------------------------------------- */
 
-static void check_tokens(struct world *w, const char *what, uint32_t got, bool taking, bool giving)
+static void check_tokens(struct world *w, const char *what, uint32_t got, uint32_t taken,
+			 bool taking, bool giving)
 {
 	const struct note *note = w->note;
-	uint32_t most = TOKENS - w->known.taken;
+	uint32_t most = TOKENS - taken;
 	uint32_t least = taking && most ? most - 1 : most;
 
 	if (taking && note->returned) {
@@ -391,6 +392,8 @@ static void check_tokens(struct world *w, const char *what, uint32_t got, bool t
 		most++;
 		least += note->returned != 0;
 	}
+	if (taking && !note->returned)
+		most += w->known.forgets;
 	if (got < least || got > most)
 		fail(w, got < least ? LOST : DOUBLED, "%s: %u tokens left, not %u to %u", what, got,
 		     least, most);
@@ -403,11 +406,12 @@ void check_limiter(struct world *w)
 
 	while (got <= TOKENS && weir_limiter_allow(h->limiter, 1, NULL) == 0)
 		got++;
-	check_tokens(w, "limiter", got, w->known.taking == 1, w->known.giving);
+	check_tokens(w, "limiter", got, w->known.taken, w->known.taking == 1, w->known.giving);
 	got = 0;
 	while (got <= TOKENS && weir_limiter_allow_key(h->keyed, "key", 3, 1, NULL) == 0)
 		got++;
-	check_tokens(w, "keyed limiter", got, w->known.taking == 2, false);
+	check_tokens(w, "keyed limiter", got, w->known.taken + w->known.taken_more,
+		     w->known.taking == 2, false);
 }
 
 /* --- all of it --------------------------------------------------------------------------- */

@@ -187,6 +187,61 @@ static int op_detach(struct world *w)
 	return weir_segment_close(w->me.seg);
 }
 
+/* What the library has called when a thread ends: see sweep.mk. */
+static void (*thread_ends)(void *value);
+int __real_pthread_key_create(pthread_key_t *ret_key, void (*destructor)(void *value));
+int __wrap_pthread_key_create(pthread_key_t *ret_key, void (*destructor)(void *value));
+
+int __wrap_pthread_key_create(pthread_key_t *ret_key, void (*destructor)(void *value))
+{
+	thread_ends = destructor;
+	return __real_pthread_key_create(ret_key, destructor);
+}
+
+/* As the C library does it; the process goes on. */
+static int op_thread_end(struct world *w)
+{
+	void *value = pthread_getspecific(w->me.seg->exit_key);
+
+	pthread_setspecific(w->me.seg->exit_key, NULL);
+	thread_ends(value);
+	return value ? 0 : -ENOENT;
+}
+
+static void unlink_arm(struct world *w)
+{
+	struct weir_segment *seg;
+
+	must(create(w, 0, &seg) == 0);
+	weir_segment_close(seg);
+}
+
+static int op_segment_unlink(struct world *w)
+{
+	char path[96];
+
+	new_path(w, path);
+	return weir_segment_unlink(path);
+}
+
+/* There and whole, or not at all. */
+static void check_segment_unlink(struct world *w)
+{
+	struct weir_segment *seg = NULL;
+	bool there = segment_there(w);
+	char path[96];
+	int r;
+
+	new_path(w, path);
+	r = weir_segment_open(path, NULL, &seg);
+	if (there && w->note->returned)
+		fail(w, DOUBLED, "unlink: it returned, and the segment is there");
+	if (r != (there ? 0 : -ENOENT))
+		fail(w, WEDGED, "unlink: open says %d", r);
+	weir_segment_close(seg);
+	unlink(path);
+}
+
 /* --- objects ----------------------------------------------------------------------------- */
 
 static int open_new(struct weir_segment *seg, struct weir_sem **ret_sem)
@@ -487,6 +542,8 @@ static void check_spans(struct world *w)
 const struct row life_rows[] = {
 	{"segment_create", STATES("create", "exclusive"), ROW_ALONE | ROW_REAL, NULL, NULL,
 	 op_create, NULL, NULL, check_create},
+	{"segment_unlink", STATES("there"), ROW_ALONE | ROW_REAL, NULL, unlink_arm,
+	 op_segment_unlink, NULL, NULL, check_segment_unlink},
 	{"segment_attach", STATES("attach"), ROW_ALONE, NULL, NULL, op_attach, NULL, NULL,
 	 check_attach},
 	{"thread_join", STATES("join"), ROW_ALONE, NULL, attach_arm, op_join, NULL, NULL,
@@ -495,6 +552,8 @@ const struct row life_rows[] = {
 	 dead_prepare, NULL, op_attach, NULL, NULL, check_attach},
 	{"segment_close", STATES("holding_all", "with_waiter"), 0, detach_prepare, detach_arm,
 	 op_detach, detach_during, NULL, check_everything},
+	{"thread_end", STATES("holding_all", "with_waiter"), 0, detach_prepare, detach_arm,
+	 op_thread_end, detach_during, NULL, check_everything},
 	{"object_create", STATES("virgin", "reused", "exists"), 0, object_prepare, NULL, op_object,
 	 NULL, NULL, check_object},
 	{"object_create_kind", STATES("queue", "limiter", "keyed", "breaker", "spans"), 0, NULL,

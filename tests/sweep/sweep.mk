@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The kill sweep, with the library built by gcc and by clang; see tests/sweep/README.md.
 SWEEP_SRC = $(wildcard tests/sweep/*.c)
-SWEEP_FLAGS = $(BASE) -static -pthread -Wl,-z,now
+SWEEP_FLAGS = $(BASE) -static -pthread -Wl,-z,now -Wl,--wrap=pthread_key_create
 
 $(BUILD)/sweep: $(SWEEP_SRC) tests/sweep/sweep.h $(BUILD)/libweir.a
 	$(call say,LD,$@)
