@@ -521,7 +521,8 @@ static void put_back_loan(int self)
 	loan_abort(self);
 }
 
-/* What was put back, or never committed, is neither lost nor made up. */
+/* What was put back, or never committed, is neither lost nor made up; a receiver that died may have
+ * had one message that it did not count. */
 static void check_kill_loan(void)
 {
 	int who = survivor(&queue_kill_loan);
@@ -534,19 +535,20 @@ static void check_kill_loan(void)
 		for (int k = 0; k < books.count[i]; k++)
 			times[books.got[i][k] - message(0, 1)]++;
 	}
-	EXPECT(times[0] == 1 && times[1] == 1);
+	EXPECT(times[0] <= 1 && times[1] <= 1);
+	EXPECT(times[0] + times[1] == 2 || (model_dead(1) && times[0] + times[1] == 1));
 	for (int k = 0; k < 2; k++)
 		EXPECT(weir_queue_try_send(queue[who], &times, 8) == 0);
 }
 
 const struct model queue_kill_loan = {
 	.name = "queue-kill-loan",
-	.what = "who puts back and gives up a loan dies anywhere; another receives",
+	.what = "one puts back and gives up a loan, another receives; one dies",
 	.body = {put_back_loan, recv_two_any, recover, recover},
 	.peers = 2,
 	.setup = setup_kill_full,
 	.check = check_kill_loan,
-	.killable = 1 | 4,
+	.killable = 1 | 2 | 4,
 	.preempt = 2};
 
 /* --- two who sweep, and a newcomer in the dead one's slot --------------------------------------
@@ -623,3 +625,36 @@ const struct model queue_reuse_take = {.name = "queue-reuse-take",
 				       .check = check_reuse_full,
 				       .killable = 1,
 				       .preempt = 2};
+
+/* --- two who recover, and one of them dies ------------------------------------------------------
+ */
+
+extern const struct model queue_race;
+
+static void setup_race(void)
+{
+	make(4);
+	try_send(0);
+}
+
+static void back_abort_send(int self)
+{
+	take_put_back(self);
+	loan_abort(self);
+	try_send(self);
+}
+
+static void check_race(void)
+{
+	balance(survivor(&queue_race), false);
+}
+
+const struct model queue_race = {.name = "queue-race",
+				 .what = "two recover at once, and one of them dies in it",
+				 .body = {back_abort_send, recover, recover},
+				 .peers = 1,
+				 .together = true,
+				 .setup = setup_race,
+				 .check = check_race,
+				 .killable = 1 | 2,
+				 .preempt = 2};
