@@ -8,26 +8,10 @@
 struct board *board;
 struct party *me;
 const struct profile *profile;
-enum broken broken;
 
 const char *const broken_names[BROKENS] = {"nothing",  "lifo",	   "loses", "doubles",
 					   "one-more", "generous", "early", "forgets"};
-uint32_t strict;
 const char *const concession_names[CONCESSIONS] = {"closing", "passed"};
-const char *const kind_names[KINDS] = {
-	[SEND] = "send",	 [RECV] = "recv",
-	[LOAN] = "loan",	 [COMMIT] = "commit",
-	[ABORT] = "abort",	 [TAKE] = "take",
-	[DONE] = "done",	 [PUT_BACK] = "put-back",
-	[SHUTDOWN] = "shutdown", [TRY_ACQUIRE] = "try-acquire",
-	[RELEASE] = "release",	 [REQUEST] = "request",
-	[RESIZE] = "resize",	 [ALLOW] = "allow",
-	[RESERVE] = "reserve",	 [REFUND] = "refund",
-	[OPEN] = "open",	 [FIND] = "find",
-	[UNLINK] = "unlink",	 [RECOVER] = "recover",
-	[DEATH] = "death",
-};
-
 const struct profile profiles[] = {
 	{"queue", &spec_queue, {{SEND, 10}, {RECV, 9}, {SHUTDOWN, 1}}, 0, 100, {2, 4}},
 	{"queue-loan",

@@ -7,9 +7,25 @@
  */
 #include <string.h>
 
-#include "lin.h"
+#include "history.h"
 
 #define TABLE (1u << 15)
+
+enum broken broken;
+uint32_t strict;
+const char *const kind_names[KINDS] = {
+	[SEND] = "send",	 [RECV] = "recv",
+	[LOAN] = "loan",	 [COMMIT] = "commit",
+	[ABORT] = "abort",	 [TAKE] = "take",
+	[DONE] = "done",	 [PUT_BACK] = "put-back",
+	[SHUTDOWN] = "shutdown", [TRY_ACQUIRE] = "try-acquire",
+	[RELEASE] = "release",	 [REQUEST] = "request",
+	[RESIZE] = "resize",	 [ALLOW] = "allow",
+	[RESERVE] = "reserve",	 [REFUND] = "refund",
+	[OPEN] = "open",	 [FIND] = "find",
+	[UNLINK] = "unlink",	 [RECOVER] = "recover",
+	[DEATH] = "death",
+};
 
 struct seen {
 	uint64_t progress;

@@ -11,7 +11,7 @@
  */
 #include <errno.h>
 
-#include "lin.h"
+#include "history.h"
 
 #define EVER	7u
 #define UNKNOWN UINT32_MAX

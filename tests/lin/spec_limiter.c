@@ -10,7 +10,7 @@
  */
 #include <errno.h>
 
-#include "lin.h"
+#include "history.h"
 
 static void init(const struct history *h, uint8_t part, union state *s)
 {

@@ -21,7 +21,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "lin.h"
+#include "history.h"
 
 #define SLOTS	 4u
 #define RETURNED 6u /* nobody's, and it was back once */

@@ -13,7 +13,7 @@
  */
 #include <errno.h>
 
-#include "lin.h"
+#include "history.h"
 
 struct sem {
 	uint16_t permits;

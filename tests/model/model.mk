@@ -8,6 +8,8 @@ MODEL_CORE_OBJ := $(patsubst tests/model/%.c,$(MODEL)/%.o,\
 	$(filter-out tests/model/litmus_hw.c tests/model/litmus_tests.c,$(wildcard tests/model/*.c)))
 MODEL_TEST_OBJ := $(MODEL)/litmus_tests.o \
 	$(patsubst tests/model/models/%.c,$(MODEL)/models/%.o,$(wildcard tests/model/models/*.c))
+# What a history is and whether it is linearizable: models/lin.c.
+MODEL_LIN_OBJ := $(patsubst %,$(MODEL)/%.o,check spec_queue spec_sem spec_limiter spec_directory)
 MODEL_FLAGS = $(CPPFLAGS) -Itests/model $(filter-out $(OPT),$(BASE))
 
 $(MODEL)/lib/%.o: lib/%.c tests/model/relax.h tests/model/seam.syms | $(BUILD)/gen/.stamp
@@ -27,13 +29,17 @@ $(MODEL_CORE_OBJ): $(MODEL)/%.o: tests/model/%.c | $(BUILD)/gen/.stamp
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)gcc $(MODEL_FLAGS) -O2 -flto -c -o $@ $<
+$(MODEL_LIN_OBJ): $(MODEL)/%.o: tests/lin/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)gcc $(MODEL_FLAGS) -O2 -c -o $@ $<
 # One object, optimised as a whole: the search is as fast as this is.
 $(MODEL)/core.o: $(MODEL_CORE_OBJ)
 	$(Q)gcc -O2 -flto -flto-partition=none -r -flinker-output=nolto-rel -o $@ $^
-$(MODEL)/model: $(MODEL)/core.o $(MODEL_TEST_OBJ) $(MODEL_LIB_OBJ)
+$(MODEL)/model: $(MODEL)/core.o $(MODEL_TEST_OBJ) $(MODEL_LIB_OBJ) $(MODEL_LIN_OBJ)
 	$(call say,LD,$@)
 	$(Q)gcc -o $@ $^
--include $(MODEL_LIB_OBJ:.o=.d) $(MODEL_CORE_OBJ:.o=.d) $(MODEL_TEST_OBJ:.o=.d)
+-include $(MODEL_LIB_OBJ:.o=.d) $(MODEL_CORE_OBJ:.o=.d) $(MODEL_TEST_OBJ:.o=.d) $(MODEL_LIN_OBJ:.o=.d)
 
 $(BUILD)/litmus-hw: tests/model/litmus_hw.c tests/model/litmus_tests.c tests/model/litmus.h
 	@mkdir -p $(@D)

@@ -40,7 +40,7 @@ static size_t seg_bytes;
 static size_t extra_used;
 static struct {
 	uint8_t *at;
-	uint8_t first[256];
+	uint8_t first[4096];
 	size_t bytes;
 } privates[PRIVATES];
 static int private_count;

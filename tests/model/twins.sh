@@ -57,7 +57,7 @@ build_twin() { # name, file
 		objects+=("$object")
 	done
 	gcc -o "$dir/model" "$build"/model/core.o "$build"/model/litmus_tests.o \
-		"$build"/model/layout_tables.o "${objects[@]}" && return
+		"$build"/model/layout_tables.o "$build"/model/{check,spec_*}.o "${objects[@]}" && return
 	say FAIL "$1" "does not link"
 	return 1
 }
