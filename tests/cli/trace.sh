@@ -121,11 +121,13 @@ check "live: nothing lost" has " 0 ring full + 0 no memory" "$T/live.err"
 watch "$T/lines" -f --json=lines shop
 check "lines: every line is a document" jq -es 'length >= 12 and all(.[]; .schema == "weir.trace/1")' "$T/lines"
 # A wait of 70 ms is at least three sleeps, and one item; a hair more of them if the machine stalls.
+# The last sleep may end by itself at the moment of the release: then nobody woke it.
 check "lines: one wait of many sleeps" jq -es --argjson tid "$(id_of waiter)" --argjson by "$(id_of holder)" '
 	. as $all | [.[] | select(.type == "wait" and .object == "db" and .tid == $tid)] |
-	length == 3 and all(.[];
+	length == 3 and any(.[]; .waker.tid == $by) and all(.[];
 		.sleeps >= 3 and .duration_ns >= 60000000 and .result == "woken" and
-		.holder.tid == $by and .holder.span_name == "charge" and .waker.tid == $by and
+		.holder.tid == $by and .holder.span_name == "charge" and
+		(.waker == null or .waker.tid == $by) and
 		.blocked_ns + .runqueue_ns + .spin_ns + .cpu_ns <= .duration_ns + 1000000 and
 		(.parent_id as $p | any($all[]; .span_id == $p and .name == "GET /pay")))' "$T/lines"
 
@@ -146,7 +148,7 @@ cat >"$T/otlp.py" <<'PY'
 import json, re, sys
 doc, holder, waiter = json.load(open(sys.argv[1])), sys.argv[2], sys.argv[3]
 spans = {}
-waits = 0
+waits = woken = 0
 assert list(doc) == ["resourceSpans"]
 def attributes(of):
     for a in of:
@@ -177,7 +179,8 @@ for s in spans.values():
         continue
     a = attributes(s["attributes"])
     assert a["thread.id"] == waiter and a["weir.holder.tid"] == holder, a
-    assert a["weir.waker.tid"] == holder and a["weir.object.type"] == "sem", a
+    assert a.get("weir.waker.tid", holder) == holder and a["weir.object.type"] == "sem", a
+    woken += "weir.waker.tid" in a
     assert int(a["weir.wait.blocked_ns"]) > 10**7
     link, = s["links"]
     assert attributes(link["attributes"])["weir.link.type"] == "held_by"
@@ -186,6 +189,7 @@ for s in spans.values():
     assert spans[s["parentSpanId"]]["traceId"] == s["traceId"]
     waits += 1
 assert waits == 3, waits
+assert woken >= 1
 PY
 check "otlp: well-formed, and the wait is linked to its holder" python3 "$T/otlp.py" "$T/otlp.json" "$(id_of holder)" "$(id_of waiter)"
 

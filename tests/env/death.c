@@ -462,6 +462,8 @@ static void outlived_by_a_worker(void (*parent)(void))
 	until_said(0, 3);
 	IS(used(), 0);
 	kill(board->flag[2], SIGKILL);
+	while (recover().processes == 0) /* Not our child: its end can only be seen so. */
+		sleep_ms(1);
 }
 
 static void outlived_by_an_idle_one(void (*parent)(void))

@@ -38,12 +38,14 @@ static void *object(uint32_t index)
 
 /* --- semaphore ------------------------------------------------------------------------------- */
 
-/* Until the bit is set the child may be overtaken, and a bit alone may be the last wait's. */
-static void grant_to_the_child(const struct weir_sem_shm *shm)
+/* Until the bit is set the child may be overtaken, and a bit alone may be the last wait's.  With
+ * the flag up that it is about to sleep each grant is a wake. */
+static void grant_to_the_child(const struct weir_sem_shm *shm, struct weir_sem_lane_shm *lanes)
 {
 	for (int i = 0; i < 200; i++) {
 		IS(weir_sem_acquire(sem, 2, NULL), 0);
-		while (!weir_sem_word_wait(get(&shm->word)) || waiters() == 0)
+		while (!weir_sem_word_wait(get(&shm->word)) || waiters() == 0 ||
+		       (!get32(&lanes[0].waitq.sleepers) && !get32(&lanes[1].waitq.sleepers)))
 			sched_yield();
 		IS(weir_sem_release(sem, 2), 0);
 	}
@@ -82,7 +84,7 @@ static void semaphore_counters(void)
 		MUST(get32(&lanes[i].waitq.epoch) >= UINT32_MAX - 64);
 	}
 	pid = child(wait_200_times);
-	grant_to_the_child(shm);
+	grant_to_the_child(shm, lanes);
 	until_said(0, 1);
 	IS(used(), 0);
 	IS(weir_sem_check(sem, NULL), 0);
