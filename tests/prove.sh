@@ -27,6 +27,7 @@ broken twins caught|>=|broken twins
 snapshot|>=|300000
 real|>=|30000
 pairs|>=|10000
+pairs, stopped by SIGSTOP|>=|4000
 lost, doubled, wedged|<=|0
 worst recovery, us|<=|100000
 linearizable histories|>=|5000000

@@ -196,6 +196,7 @@ struct thread {
 	int rescues;
 	int woken_by; /* event, -1: not woken */
 	int died_by;
+	const char *point; /* the last crash point it came past */
 	bool finished;
 	bool dead;
 	bool asleep;

@@ -84,6 +84,8 @@ int model_sleep(const uint32_t *word, uint32_t value);
 /* Somebody died in this execution (0 to THREADS_MAX-1), or -1. */
 int model_victim(void);
 bool model_dead(int thread);
+/* Is this the last crash point that the first victim came past? */
+bool model_died_past(const char *crash_point);
 /* The clock of the calling thread goes on by `ns`. */
 void model_pass(uint64_t ns);
 /* Count an outcome, for models whose set of outcomes is known exactly. */

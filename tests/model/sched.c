@@ -98,6 +98,13 @@ bool model_dead(int thread)
 	return threads[thread].dead;
 }
 
+bool model_died_past(const char *crash_point)
+{
+	const char *point = threads[model_victim()].point;
+
+	return point && strcmp(point, crash_point) == 0;
+}
+
 /* --- what a thread may do next ------------------------------------------------------------- */
 
 static bool dies_now(int thread)

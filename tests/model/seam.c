@@ -601,6 +601,8 @@ int weir__boot_id(uint8_t ret_id[16])
 
 void weir__crash_point(const char *name)
 {
+	if (modelled())
+		threads[running].point = name;
 	if (modelled() && tracing)
 		trace_note(name);
 }

@@ -203,9 +203,23 @@ static int op_thread_end(struct world *w)
 {
 	void *value = pthread_getspecific(w->me.seg->exit_key);
 
+	must(value);
 	pthread_setspecific(w->me.seg->exit_key, NULL);
 	thread_ends(value);
-	return value ? 0 : -ENOENT;
+	return 0;
+}
+
+/* Whoever left in good order has left nothing to those who recover. */
+static void left_before(struct world *w)
+{
+	if (!w->note->returned)
+		return;
+	for (uint32_t i = PEERS; i < w->peer[0].seg->thread_count; i++) {
+		const struct weir_thread_shm *t = w->peer[0].seg->threads + i;
+
+		if (weir_thread_word_state(weir_load_acquire(&t->word)) != WEIR_THREAD_STATE_FREE)
+			fail(w, LOST, "its thread slot is not free");
+	}
 }
 
 static void unlink_arm(struct world *w)
@@ -551,9 +565,9 @@ const struct row life_rows[] = {
 	{"segment_attach_after", STATES("held_all", "with_waiter", "in_line"), ROW_ALONE,
 	 dead_prepare, NULL, op_attach, NULL, NULL, check_attach},
 	{"segment_close", STATES("holding_all", "with_waiter"), 0, detach_prepare, detach_arm,
-	 op_detach, detach_during, NULL, check_everything},
+	 op_detach, detach_during, left_before, check_everything},
 	{"thread_end", STATES("holding_all", "with_waiter"), 0, detach_prepare, detach_arm,
-	 op_thread_end, detach_during, NULL, check_everything},
+	 op_thread_end, detach_during, left_before, check_everything},
 	{"object_create", STATES("virgin", "reused", "exists"), 0, object_prepare, NULL, op_object,
 	 NULL, NULL, check_object},
 	{"object_create_kind", STATES("queue", "limiter", "keyed", "breaker", "spans"), 0, NULL,

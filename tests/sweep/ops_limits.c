@@ -298,34 +298,65 @@ static int op_limiter_wait(struct world *w)
 	return weir_limiter_wait(w->me.limiter, 1, &w->note->ctx);
 }
 
-/* Once it has reserved. */
+/* When it has reserved and sleeps, or is about to. */
 static bool limiter_cancel_during(struct world *w, enum moment moment)
 {
-	(void)moment;
-	if (weir_load_acquire(&limiter_bytes(w, "limiter")->tat) == tat_before)
+	if (moment != (w->one_file ? ASLEEP : SLEEPS))
 		return false;
 	weir_ctx_cancel(&w->note->ctx);
 	return true;
 }
 
-/* The key has a second entry, which its next caller merges with the first; three tokens were taken
- * through each.  A death in the merge forgets those of the second. */
-static void merge_prepare(struct world *w)
+static void check_limiter_wait(struct world *w)
+{
+	if (w->state == LIM_EMPTY && w->note->returned &&
+	    (w->note->result != -ECANCELED ||
+	     weir_load_acquire(&limiter_bytes(w, "limiter")->tat) != tat_before))
+		fail(w, LOST, "limiter: cancelled with %d, and not given back", w->note->result);
+	check_everything(w);
+}
+
+/* The only key's set. */
+static struct weir_limiter_set_shm *set_bytes(const struct world *w)
 {
 	const struct weir_limiter_shm *shm = limiter_bytes(w, "keyed");
 	const uint8_t *sets =
 		(const uint8_t *)(shm + 1) + shm->lanes * sizeof(struct weir_limiter_lane_shm);
 	struct weir_limiter_set_shm *set = (void *)(w->c.map + (sets - w->c.map));
 
-	for (int i = 0; i < 3; i++)
-		must(weir_limiter_allow_key(w->peer[1].keyed, "key", 3, 1, NULL) == 0);
 	for (uint32_t i = 1; i < shm->sets && !weir_load_acquire(&set->entry[0]); i++)
 		set++;
-	must(weir_load_acquire(&set->entry[0]));
-	weir_store_full(&set->entry[5], weir_load_acquire(&set->entry[0]));
+	return set;
+}
+
+enum { SECOND = 5 };
+static uint64_t entry_before;
+
+/* The key has a second entry, which its next caller merges with the first; three tokens were taken
+ * through each. */
+static void merge_prepare(struct world *w)
+{
+	struct weir_limiter_set_shm *set;
+
+	for (int i = 0; i < 3; i++)
+		must(weir_limiter_allow_key(w->peer[1].keyed, "key", 3, 1, NULL) == 0);
+	set = set_bytes(w);
+	entry_before = weir_load_acquire(&set->entry[0]);
+	must(entry_before && !weir_load_acquire(&set->entry[SECOND]));
+	weir_store_full(&set->entry[SECOND], entry_before);
 	w->known.taken_more = 6;
 	w->known.taking = 2;
-	w->known.forgets = 3;
+}
+
+/* Between the two steps of the merge a death forgets what was taken through the second. */
+static void merge_before(struct world *w)
+{
+	const struct weir_limiter_set_shm *set = set_bytes(w);
+
+	w->known.forgets = !weir_load_acquire(&set->entry[SECOND]) &&
+					   weir_load_acquire(&set->entry[0]) == entry_before
+				   ? 3
+				   : 0;
 }
 
 static int op_keyed(struct world *w)
@@ -456,10 +487,10 @@ const struct row limit_rows[] = {
 	 NULL, NULL, check_everything},
 	{"limiter_allow_key", STATES("new", "one_left", "empty"), 0, keyed_prepare, NULL, op_keyed,
 	 NULL, NULL, check_everything},
-	{"limiter_merge", STATES("two_entries"), 0, merge_prepare, NULL, op_keyed, NULL, NULL,
-	 check_everything},
+	{"limiter_merge", STATES("two_entries"), 0, merge_prepare, NULL, op_keyed, NULL,
+	 merge_before, check_everything},
 	{"limiter_wait", STATES("full", "one_left", "cancelled"), 0, wait_prepare, NULL,
-	 op_limiter_wait, limiter_cancel_during, NULL, check_everything},
+	 op_limiter_wait, limiter_cancel_during, NULL, check_limiter_wait},
 	{"limiter_reserve", STATES("full", "one_left", "empty"), 0, limiter_prepare, NULL,
 	 op_reserve, NULL, NULL, check_everything},
 	{"limiter_refund", STATES("full", "one_left", "empty"), 0, refund_prepare, NULL, op_refund,

@@ -537,7 +537,7 @@ static bool pair_point(struct world *w, const struct pair *pair, struct place *a
 		pair->set->armed(w);
 	for (uint64_t i = 0; i < at->n && more; i++)
 		more = traced_step(pid);
-	sigstop = more && at->n >> 1 & 1;
+	sigstop = more && (uint32_t)at->n * UINT32_C(0x9e3779b9) >> 31; /* by N, about half */
 	by_sigstop += sigstop;
 	if (sigstop)
 		traced_let_go(pid);

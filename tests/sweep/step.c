@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A traced child, instruction by instruction. */
 #include <errno.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,14 @@ bool traced_at_syscall(pid_t pid, long *ret_nr)
 		return false;
 	*ret_nr = (long)peek(pid, offsetof(struct user, regs.rax));
 	return true;
+}
+
+bool traced_call_sleeps(pid_t pid, long nr)
+{
+	uint64_t op = peek(pid, offsetof(struct user, regs.rsi)) & (uint32_t)FUTEX_CMD_MASK;
+
+	return nr == SYS_futex_waitv ||
+	       (nr == SYS_futex && (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET));
 }
 
 /* Has it not come back after 2 ms? */

@@ -23,7 +23,6 @@
 #include "os/os.h"
 #include "sweep.h"
 
-#define FUTEX_WAITV 449
 #define REAL_POINTS 1200 /* of one state, unless asked for more */
 
 struct plan plan = {.seed = 1, .sample = 1, .nested = 1, .at = -1};
@@ -138,7 +137,7 @@ static bool sleeps_next(pid_t pid)
 {
 	long nr;
 
-	return traced_at_syscall(pid, &nr) && nr == FUTEX_WAITV;
+	return traced_at_syscall(pid, &nr) && traced_call_sleeps(pid, nr);
 }
 
 /* One step of the victim, and what others do at that moment.  `last`: it will be killed after it,
@@ -342,7 +341,7 @@ static uint64_t skip(struct world *w, const struct row *row, const struct scout 
 		nr = traced_to_call(pid);
 		if (nr < 0)
 			break;
-		sleeps = nr == FUTEX_WAITV && row->during;
+		sleeps = traced_call_sleeps(pid, nr) && row->during;
 		if (sleeps && !w->known.acted)
 			meanwhile(w, row, SLEEPS);
 		if (traced_call_blocks(pid, sleeps && !w->known.acted)) {

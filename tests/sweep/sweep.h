@@ -73,7 +73,7 @@ struct known {
 	bool leaving_stays;  /* the operation gives it back */
 	uint32_t taken;	     /* tokens of both limiters */
 	uint32_t taken_more; /* besides, of the keyed one */
-	uint32_t forgets;    /* of these, a death in the operation may forget so many */
+	uint32_t forgets;    /* of these, so many are forgotten if it died where it was */
 	uint32_t taking;     /* the victim takes one of: 1 the limiter, 2 the keyed one */
 	bool giving;	     /* it gives one back to the limiter */
 	bool probe_out;	     /* peer 0 has one */
@@ -162,6 +162,8 @@ void traced_signal(pid_t pid, int sig);
 void traced_interrupt(pid_t pid, int sig);
 /* Is the next instruction the system call `nr` (0: any)? */
 bool traced_at_syscall(pid_t pid, long *ret_nr);
+/* Is system call `nr`, which is next or was just begun, a wait on a futex? */
+bool traced_call_sleeps(pid_t pid, long nr);
 /* Begin a step that may block: true if it did not come back within 2 ms. */
 bool traced_step_blocks(pid_t pid);
 void traced_join(pid_t pid); /* wait until it came back */

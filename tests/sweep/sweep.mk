@@ -6,7 +6,7 @@ SWEEP_FLAGS = $(BASE) -static -pthread -Wl,-z,now -Wl,--wrap=pthread_key_create
 $(BUILD)/sweep: $(SWEEP_SRC) tests/sweep/sweep.h $(BUILD)/libweir.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CPPFLAGS) -Itests/sweep $(SWEEP_FLAGS) -MF $@.d -o $@ $(SWEEP_SRC) $(BUILD)/libweir.a
-$(BUILD)/sweep-clang: $(SWEEP_SRC) tests/sweep/sweep.h $(LIB_SRC) $(GEN)
+$(BUILD)/sweep-clang: $(SWEEP_SRC) tests/sweep/sweep.h $(LIB_SRC) $(wildcard lib/*/*.h lib/include/weir/*.h) $(GEN)
 	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/clang CC=$(CLANG) $(BUILD)/clang/libweir.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CPPFLAGS) -Itests/sweep $(SWEEP_FLAGS) -MF $@.d -o $@ $(SWEEP_SRC) $(BUILD)/clang/libweir.a

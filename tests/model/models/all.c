@@ -14,7 +14,7 @@
 	M(queue_shutdown) M(queue_kill_sender) M(queue_kill_receiver) M(queue_kill_loan) \
 	M(queue_reuse) M(queue_reuse_take) M(queue_race) \
 	M(waitq_wake) M(waitq_wake2) M(waitq_wakers) \
-	M(waitq_kill) M(ctx_cancel) M(ctx_cancel2) M(ctx_kill) \
+	M(ctx_cancel) M(ctx_cancel2) M(ctx_kill) \
 	M(join_kill) M(attach_kill) M(arena_kill) M(dir_kill) \
 	M(dir_unlink) M(dir_reuse) M(limiter_burst) M(limiter_refund) M(limiter_keys) \
 	M(breaker_trip) M(breaker_probe) M(breaker_kill) M(span_read) \

@@ -136,6 +136,7 @@ static int limiter_op(struct party *p, struct op *op)
 	op->now = weir_now_ns(); /* Time stands still. */
 	if (op->kind == REFUND)
 		return weir_limiter_refund(p->limiter, op->arg);
+	op->more[0] = op->kind == RESERVE ? 2 * INTERVAL : 0; /* would wait so long */
 	if (op->kind == RESERVE)
 		return weir_limiter_reserve(p->limiter, op->arg, op->more[0], &op->more[1]);
 	r = weir_limiter_allow(p->limiter, op->arg, &v);

@@ -11,13 +11,11 @@ static struct {
 	uint64_t maybe[BODIES_MAX]; /* the last one that was tried */
 	uint64_t got[BODIES_MAX][SENT_MAX * 2];
 	int count[BODIES_MAX];
-	uint64_t holds[BODIES_MAX]; /* taken and not yet done */
 } books;
 
 static void make(int count)
 {
-	world_private(&books, sizeof(books.sent) + sizeof(books.maybe));
-	world_private(books.count, sizeof(books.count) + sizeof(books.holds));
+	world_private(&books, sizeof(books));
 	memset(&books, 0, sizeof(books));
 	world_make(count);
 	for (int i = 0; i < count; i++) {
@@ -509,10 +507,10 @@ const struct model queue_kill_receiver = {
 
 extern const struct model queue_kill_loan;
 
-static void recv_two_any(int self)
+static void work_on_two(int self)
 {
-	try_recv(self);
-	try_recv(self);
+	take_work_done(self);
+	take_work_done(self);
 }
 
 static void put_back_loan(int self)
@@ -521,8 +519,8 @@ static void put_back_loan(int self)
 	loan_abort(self);
 }
 
-/* What was put back, or never committed, is neither lost nor made up; a receiver that died may have
- * had one message that it did not count. */
+/* What was put back, or never committed, is neither lost nor made up; what a receiver that died had
+ * is worked on again. */
 static void check_kill_loan(void)
 {
 	int who = survivor(&queue_kill_loan);
@@ -535,8 +533,8 @@ static void check_kill_loan(void)
 		for (int k = 0; k < books.count[i]; k++)
 			times[books.got[i][k] - message(0, 1)]++;
 	}
-	EXPECT(times[0] <= 1 && times[1] <= 1);
-	EXPECT(times[0] + times[1] == 2 || (model_dead(1) && times[0] + times[1] == 1));
+	EXPECT(times[0] >= 1 && times[1] >= 1);
+	EXPECT(times[0] + times[1] <= 2 + model_dead(1));
 	for (int k = 0; k < 2; k++)
 		EXPECT(weir_queue_try_send(queue[who], &times, 8) == 0);
 }
@@ -544,7 +542,7 @@ static void check_kill_loan(void)
 const struct model queue_kill_loan = {
 	.name = "queue-kill-loan",
 	.what = "one puts back and gives up a loan, another receives; one dies",
-	.body = {put_back_loan, recv_two_any, recover, recover},
+	.body = {put_back_loan, work_on_two, recover, recover},
 	.peers = 2,
 	.setup = setup_kill_full,
 	.check = check_kill_loan,
@@ -556,8 +554,7 @@ const struct model queue_kill_loan = {
 
 static void setup_reuse(void)
 {
-	world_private(&books, sizeof(books.sent) + sizeof(books.maybe));
-	world_private(books.count, sizeof(books.count) + sizeof(books.holds));
+	world_private(&books, sizeof(books));
 	memset(&books, 0, sizeof(books));
 	for (int i = 0; i < 4; i++) {
 		world_attach(i, 6);
@@ -631,17 +628,11 @@ const struct model queue_reuse_take = {.name = "queue-reuse-take",
 
 extern const struct model queue_race;
 
-static void setup_race(void)
+static void send_back_abort(int self)
 {
-	make(4);
-	try_send(0);
-}
-
-static void back_abort_send(int self)
-{
+	EXPECT(try_send(self) == 0);
 	take_put_back(self);
 	loan_abort(self);
-	try_send(self);
 }
 
 static void check_race(void)
@@ -651,10 +642,10 @@ static void check_race(void)
 
 const struct model queue_race = {.name = "queue-race",
 				 .what = "two recover at once, and one of them dies in it",
-				 .body = {back_abort_send, recover, recover},
+				 .body = {send_back_abort, recover, recover},
 				 .peers = 1,
 				 .together = true,
-				 .setup = setup_race,
+				 .setup = setup_kill,
 				 .check = check_race,
 				 .killable = 1 | 2,
 				 .preempt = 2};
