@@ -149,8 +149,9 @@ static const struct option longs[] = {{"list", 0, NULL, LIST},
 static void list(void)
 {
 	for (int i = 0; models_all[i]; i++)
-		printf("%-20s %-7s %s\n", models_all[i]->name,
-		       models_all[i]->killable ? "deaths" : "none", models_all[i]->what);
+		printf("%-20s %-7s %d %s\n", models_all[i]->name,
+		       models_all[i]->killable ? "deaths" : "none", models_all[i]->peers,
+		       models_all[i]->what);
 	exit(0);
 }
 
