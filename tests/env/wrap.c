@@ -43,8 +43,11 @@ static void *object(uint32_t index)
 static void grant_to_the_child(const struct weir_sem_shm *shm, struct weir_sem_lane_shm *lanes)
 {
 	for (int i = 0; i < 200; i++) {
-		while (weir_sem_try_acquire(sem, 2) != 0) /* Never asleep: a flag is the child's. */
-			sched_yield();
+		int r;
+
+		while ((r = weir_sem_try_acquire(sem, 2)) == -EAGAIN)
+			sched_yield(); /* Never asleep: a flag is the child's. */
+		IS(r, 0);
 		while (!weir_sem_word_wait(get(&shm->word)) || waiters() == 0 ||
 		       (!get32(&lanes[0].waitq.sleepers) && !get32(&lanes[1].waitq.sleepers)))
 			sched_yield();

@@ -319,7 +319,8 @@ static int missing;
 
 __attribute__((unused)) static void left_out(const char *package)
 {
-	printf("left out: %s was not there when this was built\n", package);
+	printf("left out: %s was not installed when this was built; install it and make again\n",
+	       package);
 	missing++;
 }
 

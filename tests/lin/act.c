@@ -12,6 +12,7 @@ const struct profile *profile;
 const char *const broken_names[BROKENS] = {"nothing",  "lifo",	   "loses", "doubles",
 					   "one-more", "generous", "early", "forgets"};
 const char *const concession_names[CONCESSIONS] = {"closing", "passed"};
+
 const struct profile profiles[] = {
 	{"queue", &spec_queue, {{SEND, 10}, {RECV, 9}, {SHUTDOWN, 1}}, 0, 100, {2, 4}},
 	{"queue-loan",

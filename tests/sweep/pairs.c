@@ -2,8 +2,8 @@
 /*
  * Two operations at once: A (a traced child) stands still after N instructions, by ptrace or by a
  * SIGSTOP with nobody tracing it, B (a peer) does all of its own, a sweep looks whether A is dead
- * (it is not), A goes on to its end, and then A dies. For every N, and for every pair of operations
- * of one object.  All of them are lock-free: B must come back.
+ * (it is not), A goes on to its end, and then A dies.  For every N, and for every pair of
+ * operations of one object.  All of them are lock-free: B must come back.
  */
 #include <errno.h>
 #include <stdio.h>
