@@ -334,12 +334,13 @@ static int allow_tag(struct weir_limiter *limiter, struct weir_limiter_set_shm *
 		     uint64_t cost, struct weir_verdict *ret)
 {
 	const struct weir__gcra *gcra = &limiter->conf.gcra;
-	struct view view = {.now = time_now(limiter)};
+	struct view view; /* set_look sets the rest. */
 	uint64_t next;
 	uint64_t over;
 	uint64_t word;
 	int index;
 
+	view.now = time_now(limiter);
 	for (;;) { /* Each turn more, somebody else changed an entry of the set. */
 		set_look(limiter, set, tag, &view);
 		if (weir__unlikely(view.twin >= 0)) {

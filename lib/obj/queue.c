@@ -473,12 +473,23 @@ int weir_queue_abort(struct weir_queue *queue, struct weir_msg *msg)
 	return 0;
 }
 
+/*
+ * A message's bytes, by the C library's memcpy.  Where gcc knows a bound of `bytes` (sizes that are
+ * constants, link-time optimisation) it would copy in place with "rep movsq" instead, which takes
+ * longer to begin than 64 bytes take, while the slot is claimed.
+ */
+static void copy(void *to, const void *from, size_t bytes)
+{
+	__asm__("" : "+r"(bytes));
+	memcpy(to, from, bytes);
+}
+
 static int send_at(const struct weir__queuev *v, uint32_t self, uint64_t pos, const void *data,
 		   uint32_t bytes)
 {
 	struct weir_queue_slot_shm *slot = weir__slot(v, pos);
 
-	memcpy(slot + 1, data, bytes);
+	copy(slot + 1, data, bytes);
 	stamp(v, self, slot, NULL);
 	commit(v, slot, pos, bytes);
 	return 0;
@@ -611,7 +622,7 @@ static int copy_out(const struct weir__queuev *v, uint64_t pos, void *data, uint
 		put_back(v, slot, pos);
 		return -EMSGSIZE;
 	}
-	memcpy(data, slot + 1, bytes);
+	copy(data, slot + 1, bytes);
 	WEIR_CRASH_POINT(queue_receive_copied);
 	retire(v, slot, pos);
 	*ret_bytes = bytes;
