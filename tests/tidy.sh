@@ -3,6 +3,8 @@
 # The rules a script can check: layers, the seam, edges, crash points, lengths.
 set -u
 cd "$(dirname "$0")/.." || exit 1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 passed=0
 failed=0
 rule() { # name, findings
@@ -43,6 +45,9 @@ rule "every ordered access names an EDGE" "$(awk '
 	FILENAME !~ /lib\/os\/atomic.h/ && /weir_(load_acquire|load_full|store_release|store_full|swap_full|add_full|cas_full|fence_[a-z]+)\(/ {
 		if (FNR-edge>12) print FILENAME":"FNR": "$0 }' $(find lib -name '*.[ch]'))"
 rule "every crash point has a row in docs/CRASH.md" "$(grep -rhoE 'WEIR_CRASH_POINT\([a-z_]+\)' lib --include=*.[ch] | sed 's/.*(\(.*\))/\1/' | grep -v '^name$' | sort -u | while read -r p; do grep -q "^| $p " docs/CRASH.md 2>/dev/null || echo "$p"; done)"
+# Faults and twins are edits of the library's text.
+rule "the faults of tests/lin apply" "$(tests/lin/broken.sh edits "$work" | grep 'did not apply')"
+rule "the twins of tests/model apply" "$(tests/model/twins.sh "$work" 0 | grep '^FAIL')"
 rule "no machine's own paths" "$(git grep -nIE '(^|[^A-Za-z0-9_.])/(work|farm)/' -- . 2>/dev/null | grep -v '^tests/tidy.sh')"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
