@@ -43,7 +43,7 @@ tools: $(if $(TOOL_OBJ),$(BUILD)/weir)
 examples: $(EXAMPLES)
 
 help:
-	@sed -n '1p' Makefile; grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/'
+	@sed -n '1p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile tests/*/*.mk bench/bench.mk | sed 's/:.*##/:/'
 
 # --- generated layouts
 $(BUILD)/layoutgen: $(wildcard shm-layouts/gen/*.[ch])

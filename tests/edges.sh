@@ -27,17 +27,22 @@ sed "/^<!-- The register/,\$d" "$doc" >"$new"
 				sub(/^[ \t*]*/, "", more)
 				line = line " " more
 			}
-			sub(/.*EDGE /, "", line)
+			while (match(line, /EDGE [a-z_.]+ *\([^)]*\)/)) {
+				edge(substr(line, RSTART + 5, RLENGTH - 5))
+				line = substr(line, RSTART + RLENGTH)
+			}
+		}
+		function edge(line,   name, in_it, order, partner, way, file, key, where) {
 			name = line; sub(/ .*/, "", name)
 			in_it = line; sub(/^[^(]*\(/, "", in_it); sub(/\).*/, "", in_it)
 			sub(/^fence of [a-z_]+/, "fence", in_it)
-			if (in_it !~ /^(acquire|release|full|fence)/) next
+			if (in_it !~ /^(acquire|release|full|fence)/) return
 			order = in_it; sub(/ .*/, "", order)
 			partner = in_it; sub(/^[a-z]+ */, "", partner); sub(/^(<-|->) */, "", partner)
 			way = in_it ~ /<-/ ? "<-" : "->"
 			file = FILENAME; sub(/^lib\//, "", file)
 			key = name "|" order " " way "|" partner
-			where = file " `" fn "`"
+			where = file (fn == "" ? "" : " `" fn "`")
 			if (!(key in at)) at[key] = where
 			else if (index(at[key], where) == 0) at[key] = at[key] ", " where
 		}

@@ -24,6 +24,7 @@ model executions|>=|20000000
 two threads, in all orders|>=|models of two threads, without deaths
 models without a broken twin|<=|0
 broken twins caught|>=|broken twins
+faults seen by the sweep|>=|3
 snapshot|>=|300000
 real|>=|30000
 pairs|>=|10000
@@ -34,6 +35,7 @@ linearizable histories|>=|5000000
 overlapping pairs, procs, %|>=|30
 faults found|>=|faults'
 [ "$how" = ci ] || demands="$demands
+checks skipped|<=|0
 peers left out|<=|0"
 
 figure() { # name
@@ -57,6 +59,9 @@ note() { # step, status, seconds, log
 			verdict="$order $wanted"
 			if ! [[ $number =~ ^[0-9]+$ && $wanted =~ ^[0-9]+$ ]]; then
 				verdict="$verdict NO NUMBER"
+				missed=1
+			elif [ "$order" = '>=' ] && [ "$number" -eq 0 ]; then
+				verdict="$verdict NOTHING"
 				missed=1
 			elif { [ "$order" = '>=' ] && [ "$number" -lt "$wanted" ]; } || { [ "$order" = '<=' ] && [ "$number" -gt "$wanted" ]; }; then
 				if [ "$how" = full ] || [ "$order" = '<=' ]; then

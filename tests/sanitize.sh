@@ -32,7 +32,7 @@ units)
 	;;
 commands)
 	built "$build/libweir.a" "$build/weir"
-	for s in tests/cli/run.sh tests/cli/commands.bash; do
+	for s in tests/cli/run.sh tests/cli/trace.sh tests/cli/commands.bash; do
 		out=$(BUILD=$build ASAN_OPTIONS=detect_leaks=1:exitcode=99 \
 			LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/cli/lsan.supp timeout 600 bash "$s" 2>&1)
 		count "$s" $? "$out"

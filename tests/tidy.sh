@@ -38,7 +38,7 @@ rule "SPDX line first" "$(sources | while read -r f; do head -1 "$f" | grep -q S
 # An edge is named at both ends: every name occurs at least twice.
 rule "every EDGE has two ends" "$(grep -rhoE 'EDGE [a-z_.]+' lib --include=*.[ch] | sort | uniq -c | awk '$1<2{print $3}')"
 rule "the register of edges is up to date (make edges)" "$(tests/edges.sh --check || echo docs/MEMORY-MODEL.md)"
-# An ordered access has its EDGE within the five lines before it, or on its line.
+# An ordered access has its EDGE within the twelve lines before it, or on its line.
 rule "every ordered access names an EDGE" "$(awk '
 	FNR==1 {edge=-99}
 	/EDGE [a-z_.]+/ {edge=FNR}
@@ -47,6 +47,7 @@ rule "every ordered access names an EDGE" "$(awk '
 rule "every crash point has a row in docs/CRASH.md" "$(grep -rhoE 'WEIR_CRASH_POINT\([a-z_]+\)' lib --include=*.[ch] | sed 's/.*(\(.*\))/\1/' | grep -v '^name$' | sort -u | while read -r p; do grep -q "^| $p " docs/CRASH.md 2>/dev/null || echo "$p"; done)"
 # Faults and twins are edits of the library's text.
 rule "the faults of tests/lin apply" "$(tests/lin/broken.sh edits "$work" | grep 'did not apply')"
+rule "the faults of tests/sweep apply" "$(tests/sweep/broken.sh edits "$work" | grep 'did not apply')"
 rule "the twins of tests/model apply" "$(tests/model/twins.sh "$work" 0 | grep '^FAIL')"
 rule "no machine's own paths" "$(git grep -nIE '(^|[^A-Za-z0-9_.])/(work|farm)/' -- . 2>/dev/null | grep -v '^tests/tidy.sh')"
 echo "$passed passed, $failed failed"

@@ -6,8 +6,8 @@
  * looks at seq and keep them only if both said 2k+2.  No value of seq may stand for two contents,
  * also when the owner died after 2k+2 and before `recorded` was counted, and the slot's next owner
  * goes on: so a record that is whole already is not written again but counted.
- * A reader begins with EDGE span_ring.recorded (acquire <- weir_span_end), then EDGE span.seq
- * (acquire <- weir_span_end) of each record, and an acquire fence before its second look.
+ * A reader begins with EDGE span_ring.recorded (acquire <- weir_span_end); of each record with
+ * EDGE span.seq (acquire <- weir_span_end), and an acquire fence before its second look.
  *
  * 2026-08, the current span.  It is shown in the thread's slot for `weir ps` and for links.  At the
  * end of a span its parent becomes current again; not that of a server's or a consumer's span,

@@ -12,6 +12,7 @@ $(BUILD)/sweep-clang: $(SWEEP_SRC) tests/sweep/sweep.h $(LIB_SRC) $(wildcard lib
 	$(Q)$(CC) $(CPPFLAGS) -Itests/sweep $(SWEEP_FLAGS) -MF $@.d -o $@ $(SWEEP_SRC) $(BUILD)/clang/libweir.a
 
 sweep: $(BUILD)/sweep $(BUILD)/sweep-clang ## kill at every instruction of every operation
+	$(Q)tests/sweep/broken.sh run $(BUILD) $(CPPFLAGS) $(BASE)
 	$(Q)tests/sweep/run.sh $(HOW) $^
 sweep-check: $(BUILD)/sweep ## a sample of it
 	$(Q)tests/sweep/run.sh sample $^

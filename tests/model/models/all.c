@@ -17,7 +17,7 @@
 	M(ctx_cancel) M(ctx_cancel2) M(ctx_kill) \
 	M(join_kill) M(attach_kill) M(arena_kill) M(dir_kill) \
 	M(dir_unlink) M(dir_reuse) M(limiter_burst) M(limiter_refund) M(limiter_keys) \
-	M(breaker_trip) M(breaker_probe) M(breaker_kill) M(span_read) \
+	M(breaker_trip) M(breaker_probe) M(breaker_kill) M(span_read) M(span_reuse) \
 	M(lin_queue) M(lin_loan) M(lin_back) M(lin_closing) M(lin_three) M(lin_sem) M(lin_line) \
 	M(lin_resize) M(lin_limiter) M(lin_directory)
 /* clang-format on */

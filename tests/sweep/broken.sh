@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# broken.sh edits|run BUILD CC-FLAGS...: would the sweep notice?  The library with one fault: it loses, it
+# doubles, it wedges; and without one (a blank more), which must pass.  edits: do they still apply?
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+how=$1
+build=$2
+shift 2
+flags=("$@")
+passed=0
+failed=0
+fault() { # name, what the sweep must count, row, file, perl program over the whole file
+	local dir=$build/sweep-broken/$1 out last found
+	mkdir -p "$dir"
+	perl -0pe "$5" "$4" >"$dir/it.c"
+	if cmp -s "$4" "$dir/it.c"; then
+		failed=$((failed + 1))
+		echo "FAIL sweep fault $1: the edit did not apply to $4"
+		return
+	fi
+	[ "$how" != edits ] || { passed=$((passed + 1)) && return; }
+	cp "$build/libweir.a" "$dir/lib.a"
+	ar d "$dir/lib.a" "$(basename "${4%.c}").o"
+	if ! gcc "${flags[@]}" -w -Itests/sweep -static -pthread -Wl,-z,now -Wl,--wrap=pthread_key_create \
+		-o "$dir/sweep" tests/sweep/*.c "$dir/it.c" "$dir/lib.a"; then
+		failed=$((failed + 1))
+		echo "FAIL sweep fault $1 does not compile"
+		return
+	fi
+	out=$(timeout 120 "$dir/sweep" --snapshot --op "$3" --budget 20)
+	last=$(tail -1 <<<"$out")
+	found=$(sed -n "s/.* \([0-9]*\) $2.*/\1/p" <<<"$last")
+	if [ "$2" = points ] && [[ $last == *" 0 lost, 0 doubled, 0 wedged" ]]; then
+		passed=$((passed + 1))
+	elif [ "$2" != points ] && [ "${found:-0}" -gt 0 ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		printf 'FAIL sweep fault %s is not seen\n' "$1"
+	fi
+	printf '| %-9s | %-16s | %s |\n' "$1" "$3" "${last#sweep: snapshot: }"
+	rm -rf "$dir"
+}
+q=lib/obj/queue_admin.c
+r=lib/obj/sem_recover.c
+# shellcheck disable=SC2016 # The dollars are perl's.
+{
+	fault none points sem_release $r 's/(#include "obj\/sem_word.h")/$1 /'
+	fault loses lost sem_acquire $r 's/if \(!weir__sem_view\(victim->seg, object, &v\)/if (victim || !weir__sem_view(victim->seg, object, \&v)/'
+	fault doubles doubled sem_release $r 's/if \(weir__seq_diff\(weir__sem_latest\(v, word, victim->thread, 0\), seq\) >= 0\)\s*return true;//'
+	fault wedges wedged queue_send $q 's/(static void skip\([^{]*\{)/$1\n\tif (victim)\n\t\treturn;/'
+}
+[ "$how" = edits ] || echo "reached faults seen by the sweep: $((passed > 0 ? passed - 1 : 0))"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
