@@ -8,11 +8,11 @@ build=build/asan
 passed=0
 failed=0
 mapfile -t units < <(basename -s .c tests/unit/test_*.c | sed "s,^,$build/unit/,")
+export EXTRA='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
 # Not 1, which a command may rightly end with.
 export UBSAN_OPTIONS=exitcode=99
 built() {
-	make --no-print-directory -j"$(nproc)" BUILD=$build OPT=-O1 \
-		EXTRA='-fsanitize=address,undefined -fno-sanitize-recover=undefined' "$@" || exit 1
+	make --no-print-directory -j"$(nproc)" BUILD=$build OPT=-O1 EXTRA="$EXTRA" "$@" || exit 1
 }
 count() { # name, status, output
 	if [ "$2" -eq 0 ]; then passed=$((passed + 1)); else

@@ -38,7 +38,8 @@ is() { [ "$1" = "$2" ] || { echo "'$1' is not '$2'"; false; }; }
 id_of() { sed -n "s/^$1 //p" "$T/ids"; }
 
 cc=${CC:-gcc}
-$cc -std=c11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wshadow -Wconversion -Werror -Ilib/include -I"$B/gen" \
+# shellcheck disable=SC2086
+$cc ${EXTRA:-} -std=c11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Wshadow -Wconversion -Werror -Ilib/include -I"$B/gen" \
 	-o "$T/help" tests/cli/trace_help.c "$B/libweir.a" -pthread || {
 	echo "0 passed, 1 failed"
 	exit 1
