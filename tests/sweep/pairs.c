@@ -341,7 +341,46 @@ static int breaker_bad(struct hand *h, uint32_t id)
 	return breaker_call(h, 1);
 }
 
-static const struct half breaker_halves[] = {{"good", breaker_good}, {"bad", breaker_bad}, {0}};
+static int breaker_force_open(struct hand *h, uint32_t id)
+{
+	(void)id;
+	return weir_breaker_force(h->breaker, WEIR_BREAKER_OPEN);
+}
+
+static int breaker_force_closed(struct hand *h, uint32_t id)
+{
+	(void)id;
+	return weir_breaker_force(h->breaker, WEIR_BREAKER_CLOSED);
+}
+
+static const struct half breaker_halves[] = {{"good", breaker_good},
+					     {"bad", breaker_bad},
+					     {"force_open", breaker_force_open},
+					     {"force_closed", breaker_force_closed},
+					     {0}};
+
+/* One is `a`, the other `b` or `a`. */
+static bool are(const struct half *const half[2], int (*a)(struct hand *, uint32_t),
+		int (*b)(struct hand *, uint32_t))
+{
+	return (half[0]->op == a && (half[1]->op == a || half[1]->op == b)) ||
+	       (half[1]->op == a && half[0]->op == b);
+}
+
+/* Nobody's result undoes what the operator said. */
+static void check_forced(struct world *w, const struct half *const half[2], const int result[2],
+			 bool closed)
+{
+	for (int i = 0; i < 2; i++) {
+		if ((half[i]->op == breaker_force_open || half[i]->op == breaker_force_closed) &&
+		    result[i] != 0)
+			fail(w, WEDGED, "breaker: not forced, %d", result[i]);
+	}
+	if (are(half, breaker_force_open, breaker_bad) && closed)
+		fail(w, LOST, "breaker: forced open, and it is closed");
+	if (are(half, breaker_force_closed, breaker_good) && !closed)
+		fail(w, LOST, "breaker: forced closed, and it is not");
+}
 
 static void check_breaker_pair(struct world *w, const struct half *const half[2],
 			       const int result[2])
@@ -350,13 +389,15 @@ static void check_breaker_pair(struct world *w, const struct half *const half[2]
 	bool probes = result[0] == 1 && result[1] == 1;
 	bool same = half[0]->op == half[1]->op;
 	bool good = same && half[0]->op == breaker_good;
+	bool bad = same && half[0]->op == breaker_bad;
 
 	weir_breaker_stat(w->peer[1].breaker, &stat);
+	check_forced(w, half, result, stat.mode == WEIR_BREAKER_CLOSED);
 	if (result[0] < 0 && result[1] < 0)
 		fail(w, WEDGED, "breaker: refuses both, %d and %d", result[0], result[1]);
 	if (probes && good && stat.mode != WEIR_BREAKER_CLOSED)
 		fail(w, LOST, "breaker: both probes succeeded, mode %d", (int)stat.mode);
-	if (successes(result) == 2 && same && !good && stat.mode == WEIR_BREAKER_CLOSED)
+	if (successes(result) == 2 && bad && stat.mode == WEIR_BREAKER_CLOSED)
 		fail(w, LOST, "breaker: both calls failed, and it is closed");
 	if (stat.probes_out)
 		fail(w, LOST, "breaker: %u probes out", stat.probes_out);
@@ -385,10 +426,35 @@ static int limiter_key(struct hand *h, uint32_t id)
 	return weir_limiter_allow_key(h->keyed, "key", 3, 1, NULL);
 }
 
-static const struct half limiter_halves[] = {
-	{"allow", limiter_one}, {"allow_key", limiter_key}, {0}};
+static int limiter_reserve(struct hand *h, uint32_t id)
+{
+	uint64_t wait_ns;
 
-/* Every verdict was about a token of its own, and one that was there was not refused. */
+	(void)id;
+	return weir_limiter_reserve(h->limiter, 1, 0, &wait_ns);
+}
+
+static int limiter_refund(struct hand *h, uint32_t id)
+{
+	(void)id;
+	return weir_limiter_refund(h->limiter, 1);
+}
+
+static const struct half limiter_halves[] = {{"allow", limiter_one},
+					     {"allow_key", limiter_key},
+					     {"reserve", limiter_reserve},
+					     {"refund", limiter_refund},
+					     {0}};
+
+static uint32_t less(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * Every verdict was about a token of its own, and one that was there was not refused.  One that is
+ * given back to who has all is no more.
+ */
 static void check_limiter_pair(struct world *w, const struct half *const half[2],
 			       const int result[2])
 {
@@ -398,18 +464,25 @@ static void check_limiter_pair(struct world *w, const struct half *const half[2]
 		uint32_t left = TOKENS - w->known.taken;
 		uint32_t asked = 0;
 		uint32_t given = 0;
+		uint32_t back = 0;
 		uint32_t got = 0;
 
 		for (int i = 0; i < 2; i++) {
-			asked += half[i]->op == ops[o];
-			given += half[i]->op == ops[o] && result[i] == 0;
+			bool asks = half[i]->op == ops[o] || (!o && half[i]->op == limiter_reserve);
+
+			asked += asks;
+			given += asks && result[i] == 0;
+			back += !o && half[i]->op == limiter_refund;
 		}
 		while (got <= TOKENS && ops[o](&w->peer[1], 0) == 0)
 			got++;
-		if (given != (asked < left ? asked : left) || got != left - given)
-			fail(w, given + got > left ? DOUBLED : LOST,
-			     "%s: %u tokens, %u asked for, %u given, %u left",
-			     o ? "keyed limiter" : "limiter", left, asked, given, got);
+		if (given + got > left + back || got > TOKENS)
+			fail(w, DOUBLED, "%s: %u tokens and %u back, %u given, %u left",
+			     o ? "keyed limiter" : "limiter", left, back, given, got);
+		if (given < less(asked, left) ||
+		    given + got < left + (left + back > TOKENS ? 0 : back))
+			fail(w, LOST, "%s: %u tokens and %u back, %u asked for, %u given, %u left",
+			     o ? "keyed limiter" : "limiter", left, back, asked, given, got);
 	}
 	w->known.taken = TOKENS;
 }
