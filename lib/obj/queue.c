@@ -15,7 +15,8 @@
  *
  * Both sides fetch a slot's line to be changed before they look at its word: else it crosses
  * between the processors once for the look and once more for the claim.  The message's own lines
- * are fetched while the claim is made, and by a sender, those of the next slot too.
+ * are fetched while the claim is made; by a sender, those of the next slot too; by a receiver,
+ * those of the message AHEAD of it (where none is waiting they are still its own of the last lap).
  *
  * When a message is put back, first may be past it: it is pulled back, with a new tag, so that a
  * late receiver's step forward fails.
@@ -28,6 +29,7 @@
 #define SPINS	   200
 #define FLAG_TRACE 1u
 #define FETCH_MAX  1152u /* bytes of a slot fetched ahead: a message of 1 KiB */
+#define AHEAD	   4	 /* messages: as far behind, a receiver is in no sender's way */
 
 bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queuev *ret)
 {
@@ -255,6 +257,9 @@ static int claim_receive(const struct weir__queuev *v, uint32_t self, uint64_t *
 			if (!weir_cas_full(&slot->word, &word, claim))
 				continue;
 			WEIR_CRASH_POINT(queue_receive_claimed);
+			for (uint32_t i = WEIR__UNIT; i < v->stride && i < FETCH_MAX;
+			     i += WEIR__UNIT)
+				__builtin_prefetch((uint8_t *)weir__slot(v, pos + AHEAD) + i);
 			*ret_pos = pos;
 			return 0;
 		}
