@@ -128,8 +128,8 @@ static inline uint64_t counts_if_ours(uint64_t word, uint64_t self, uint64_t seq
 	return word - (seq << WEIR_SEM_WORD_SEQ_SHIFT) - (self << (WEIR_SEM_WORD_AUTHOR_SHIFT + 1));
 }
 
-__attribute__((always_inline)) static inline enum fast
-take_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
+__attribute__((always_inline)) static inline enum fast take_fast(const struct weir__semv *v,
+								 uint32_t weight)
 {
 	uint64_t self = weir__self_cache.slot;
 	struct weir_sem_shm *shm = v->shm;
@@ -155,12 +155,11 @@ take_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
 	/* EDGE sem.word (full -> any load of it): used,me,k -> used+n,me,k+1 */
 	if (weir__likely(weir_cas_full(&shm->word, &word, word + (weight + SEQ_ONE))))
 		return DONE;
-	*ret_word = word;
 	return LOST;
 }
 
-__attribute__((always_inline)) static inline enum fast
-give_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
+__attribute__((always_inline)) static inline enum fast give_fast(const struct weir__semv *v,
+								 uint32_t weight)
 {
 	uint64_t self = weir__self_cache.slot;
 	struct weir_sem_shm *shm = v->shm;
@@ -183,7 +182,6 @@ give_fast(const struct weir__semv *v, uint32_t weight, uint64_t *ret_word)
 	/* EDGE sem.word (full -> any load of it): used,me,k -> used-n,me,k+1 */
 	if (weir__likely(weir_cas_full(&shm->word, &word, word + (SEQ_ONE - weight))))
 		return DONE;
-	*ret_word = word;
 	return LOST;
 }
 
@@ -208,13 +206,21 @@ static bool too_few(const struct weir__semv *v, uint32_t weight, uint64_t *word)
 	return true;
 }
 
+/* The word, after somebody else was quicker. */
+static uint64_t look_again(const struct weir__semv *v)
+{
+	weir_back_off();
+	/* EDGE sem.word (acquire <- any CAS on it): what he did is visible. */
+	return weir_load_acquire(&v->shm->word);
+}
+
 /* Go on with a step whose intent is written: `ledger` is what was there before it, `word` what was
  * seen last. */
 static int take_on(const struct weir__semv *v, uint32_t self, uint32_t weight, uint64_t ledger,
 		   uint64_t word)
 {
 	/* Ends: a failed CAS means that somebody else changed the word. */
-	do {
+	for (;; word = look_again(v)) {
 		if (weir__unlikely(too_few(v, weight, &word))) {
 			/* EDGE sem.ledger (release -> weir__sem_recover): as it was. */
 			weir_store_release(&v->lanes[self].ledger, ledger);
@@ -225,8 +231,10 @@ static int take_on(const struct weir__semv *v, uint32_t self, uint32_t weight, u
 			weir__sem_ack(v, word);
 		}
 		/* EDGE sem.word (full -> any load of it): used,a,k -> used+n,me,seq */
-	} while (!weir_cas_full(&v->shm->word, &word,
-				((word & COUNT_BITS) + weight) | next_sign(self, ledger)));
+		if (weir_cas_full(&v->shm->word, &word,
+				  ((word & COUNT_BITS) + weight) | next_sign(self, ledger)))
+			break;
+	}
 	WEIR_CRASH_POINT(sem_acquire_applied);
 	return 0;
 }
@@ -257,7 +265,7 @@ static int give_on(const struct weir__semv *v, uint32_t self, uint32_t weight, u
 		   uint64_t word)
 {
 	/* Ends: a failed CAS means that somebody else changed the word. */
-	do {
+	for (;; word = look_again(v)) {
 		if (weir__unlikely(weir_sem_word_used(word) < weight)) { /* Scribbled on. */
 			/* EDGE sem.ledger (release -> weir__sem_recover): as it was. */
 			weir_store_release(&v->lanes[self].ledger, ledger);
@@ -268,8 +276,10 @@ static int give_on(const struct weir__semv *v, uint32_t self, uint32_t weight, u
 			weir__sem_ack(v, word);
 		}
 		/* EDGE sem.word (full -> any load of it): used,a,k -> used-n,me,seq */
-	} while (!weir_cas_full(&v->shm->word, &word,
-				((word & COUNT_BITS) - weight) | next_sign(self, ledger)));
+		if (weir_cas_full(&v->shm->word, &word,
+				  ((word & COUNT_BITS) - weight) | next_sign(self, ledger)))
+			break;
+	}
 	WEIR_CRASH_POINT(sem_release_applied);
 	if (weir__unlikely(weir_sem_word_wait(word)))
 		weir__sem_grant(v);
@@ -555,32 +565,32 @@ static inline bool known(const struct weir_sem *sem)
 	return token == *sem->token && token != 0;
 }
 
-__attribute__((always_inline)) static inline enum fast
-acquire_fast(const struct weir_sem *sem, uint32_t weight, uint64_t *ret_word)
+__attribute__((always_inline)) static inline enum fast acquire_fast(const struct weir_sem *sem,
+								    uint32_t weight)
 {
-	return weir__likely(known(sem)) ? take_fast(&sem->v, weight, ret_word) : UNUSUAL;
+	return weir__likely(known(sem)) ? take_fast(&sem->v, weight) : UNUSUAL;
 }
 
 /* After LOST: the fast path has counted it already. */
-static int take_lost(const struct weir__semv *v, uint32_t weight, uint64_t word)
+static int take_lost(const struct weir__semv *v, uint32_t weight)
 {
 	uint32_t self = weir__self_cache.slot;
 	struct weir_sem_lane_shm *lane = &v->lanes[self];
 	/* relaxed: only we write it. */
-	int r = take_on(v, self, weight, before(weir_load_relaxed(&lane->ledger)), word);
+	int r = take_on(v, self, weight, before(weir_load_relaxed(&lane->ledger)), look_again(v));
 
 	if (r < 0)
 		weir__count(&lane->acquires, (uint64_t)-1);
 	return r;
 }
 
-static int take_any(struct weir_sem *sem, uint32_t weight, enum fast fast, uint64_t word)
+static int take_any(struct weir_sem *sem, uint32_t weight, enum fast fast)
 {
 	int self;
 	int r;
 
 	if (fast == LOST) {
-		r = take_lost(&sem->v, weight, word);
+		r = take_lost(&sem->v, weight);
 	} else {
 		self = weir__self(sem->v.seg);
 		if (self < 0)
@@ -606,26 +616,24 @@ static bool looked_for_the_dead(const struct weir__semv *v)
 }
 
 __attribute__((noinline)) static int try_acquire_any(struct weir_sem *sem, uint32_t weight,
-						     enum fast fast, uint64_t word)
+						     enum fast fast)
 {
-	int r = take_any(sem, weight, fast, word);
+	int r = take_any(sem, weight, fast);
 
-	return r == -EAGAIN && looked_for_the_dead(&sem->v) ? take_any(sem, weight, UNUSUAL, 0) : r;
+	return r == -EAGAIN && looked_for_the_dead(&sem->v) ? take_any(sem, weight, UNUSUAL) : r;
 }
 
 int weir_sem_try_acquire(struct weir_sem *sem, uint32_t weight)
 {
-	uint64_t word = 0;
-	enum fast fast = acquire_fast(sem, weight, &word);
+	enum fast fast = acquire_fast(sem, weight);
 
-	return weir__likely(fast == DONE) ? 0 : try_acquire_any(sem, weight, fast, word);
+	return weir__likely(fast == DONE) ? 0 : try_acquire_any(sem, weight, fast);
 }
 
 __attribute__((noinline)) static int acquire_any(struct weir_sem *sem, uint32_t weight,
-						 struct weir_ctx *ctx, enum fast fast,
-						 uint64_t word)
+						 struct weir_ctx *ctx, enum fast fast)
 {
-	int r = take_any(sem, weight, fast, word);
+	int r = take_any(sem, weight, fast);
 	int self;
 
 	if (r != -EAGAIN)
@@ -640,14 +648,13 @@ __attribute__((noinline)) static int acquire_any(struct weir_sem *sem, uint32_t 
 
 int weir_sem_acquire(struct weir_sem *sem, uint32_t weight, struct weir_ctx *ctx)
 {
-	uint64_t word = 0;
-	enum fast fast = acquire_fast(sem, weight, &word);
+	enum fast fast = acquire_fast(sem, weight);
 
-	return weir__likely(fast == DONE) ? 0 : acquire_any(sem, weight, ctx, fast, word);
+	return weir__likely(fast == DONE) ? 0 : acquire_any(sem, weight, ctx, fast);
 }
 
 __attribute__((noinline)) static int release_any(struct weir_sem *sem, uint32_t weight,
-						 enum fast fast, uint64_t word)
+						 enum fast fast)
 {
 	const struct weir__semv *v = &sem->v;
 	int self = weir__self(v->seg);
@@ -656,7 +663,7 @@ __attribute__((noinline)) static int release_any(struct weir_sem *sem, uint32_t 
 		return self;
 	if (fast == LOST) /* relaxed: only we write it. */
 		return give_on(v, (uint32_t)self, weight,
-			       before(weir_load_relaxed(&v->lanes[self].ledger)), word);
+			       before(weir_load_relaxed(&v->lanes[self].ledger)), look_again(v));
 	if (weight - 1 >= WEIR_SEM_WEIGHT_MAX)
 		return -EINVAL;
 	return give(v, (uint32_t)self, weight);
@@ -664,10 +671,9 @@ __attribute__((noinline)) static int release_any(struct weir_sem *sem, uint32_t 
 
 int weir_sem_release(struct weir_sem *sem, uint32_t weight)
 {
-	uint64_t word = 0;
-	enum fast fast = known(sem) ? give_fast(&sem->v, weight, &word) : UNUSUAL;
+	enum fast fast = known(sem) ? give_fast(&sem->v, weight) : UNUSUAL;
 
-	return weir__likely(fast == DONE) ? 0 : release_any(sem, weight, fast, word);
+	return weir__likely(fast == DONE) ? 0 : release_any(sem, weight, fast);
 }
 
 int weir_sem_start(struct weir_sem *sem, uint32_t weight)

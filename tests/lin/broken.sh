@@ -80,7 +80,7 @@ s=lib/obj/sem.c
 mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/(static int take_on\([^{]*\{)(.*?)too_few\(/$1 bool first = true;$2first \&\& !(first = false) \&\& too_few(/s'
 mutant "acquire: one permit too many" sem 0 $s cap 's/(COUNT_BITS\) \+ weight <= weir_load_acquire\(&v->shm->cap\))\)/$1 + 1)/'
 mutant "acquire: refused by a number of permits from another moment" sem-resize 0 $s moment 's/while \(\*word != seen\)/while (0)/'
-mutant "acquire, fast: a lost CAS counts as taken" sem 0 $s lost 's/\*ret_word = word;\s*return LOST;/return DONE;/'
+mutant "acquire, fast: a lost CAS counts as taken" sem 0 $s lost 's/return LOST;/return DONE;/'
 mutant "acquire: the last author is not told" sem 80 $s ack 's/if \(by_another\(word, self\)\) \{[^}]*\}//g; s/static inline bool by_another/__attribute__((unused)) $&/'
 mutant "stop: a grant on its way is forgotten" sem-line 0 $s stop 's/if \(won\) \{/if (0) {/'
 mutant "release: nobody in the line is served" sem-wait 0 $s serve 's/if \(weir__unlikely\(weir_sem_word_wait\(word\)\)\)\s*weir__sem_grant\(v\);//'
