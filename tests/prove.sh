@@ -24,7 +24,7 @@ model executions|>=|20000000
 two threads, in all orders|>=|models of two threads, without deaths
 models without a broken twin|<=|0
 broken twins caught|>=|broken twins
-faults seen by the sweep|>=|3
+faults seen by the sweep|>=|4
 snapshot|>=|300000
 real|>=|30000
 pairs|>=|10000
@@ -121,6 +121,7 @@ step "clang build" "${make[@]}" -j"$(nproc)" BUILD=build/clang-all CC=clang all
 step "clang-tidy" analysed
 step "unit tests, ASan and UBSan" tests/sanitize.sh units
 step "command line, ASan, UBSan, LSan" tests/sanitize.sh commands
+step "gateway, ASan, UBSan, LSan" tests/sanitize.sh gateway
 step "environment matrix" "${make[@]}" env-check
 step "thread twins, ThreadSanitizer" "${make[@]}" tsan
 step "kill harness: ours and its controls" "${make[@]}" kill-check

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# sanitize.sh units|commands: under AddressSanitizer and UndefinedBehaviorSanitizer; the commands also
-# with leaks looked for.  The last line counts.
+# sanitize.sh units|commands|gateway: under AddressSanitizer and UndefinedBehaviorSanitizer; the last two
+# also with leaks looked for, the gateway under absurd requests.  The last line counts.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 build=build/asan
@@ -37,6 +37,17 @@ commands)
 			LSAN_OPTIONS=print_suppressions=0:suppressions=$PWD/tests/cli/lsan.supp timeout 600 bash "$s" 2>&1)
 		count "$s" $? "$out"
 	done
+	;;
+gateway)
+	built "$build/libweir.a" "$build/libweir-run.a" "$build/weir" "$build/example-gateway"
+	dir=$(mktemp -d)
+	trap 'rm -rf "$dir"' EXIT
+	out=$(BUILD=$build ASAN_OPTIONS=detect_leaks=1:log_path=$dir/report UBSAN_OPTIONS=log_path=$dir/report \
+		timeout 300 examples/gateway/abuse.sh 2>&1)
+	count examples/gateway/abuse.sh $? "$out"
+	# Whatever process it was in, and however that ended.
+	out=$(cat "$dir"/report* 2>/dev/null)
+	count 'reports of the sanitizers' $((${#out} > 0)) "${out:-none}"
 	;;
 esac
 echo "$passed passed, $failed failed"

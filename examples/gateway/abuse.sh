@@ -9,15 +9,16 @@ if [ "${BASH_SOURCE[0]}" = "$0" ]; then
 	gateway_start
 fi
 
-# Send what printf makes of the arguments, print the status of each answer until the gateway closes
-# or nothing comes for a second.
+# raw COUNT ARGUMENTS-OF-PRINTF...: send that, print the status of each answer until the gateway closes
+# or, once COUNT answers are there, nothing comes for a second.
 raw() {
-	local line statuses=
+	local line statuses='' left=$1
+	shift
 	exec 9<>"/dev/tcp/127.0.0.1/$PORT" || return
 	# shellcheck disable=SC2059
 	printf "$@" >&9 2>/dev/null
-	while IFS= read -r -t 1 line <&9; do
-		case $line in HTTP/1.1\ *) statuses+=${line:9:3}\  ;; esac
+	while IFS= read -r -t $((left > 0 ? 10 : 1)) line <&9; do
+		case $line in HTTP/1.1\ *) statuses+=${line:9:3}\  && left=$((left - 1)) ;; esac
 	done 2>/dev/null
 	exec 9>&-
 	echo "${statuses% }"
@@ -27,7 +28,7 @@ raw() {
 expect() {
 	local text=$1 want=$2 got
 	shift 2
-	got=$(raw "$@")
+	got=$(raw "$(wc -w <<<"$want")" "$@")
 	[ "$got" = "$want" ] && got_ok=1 || got_ok=0
 	fact "$text: ${got:-no answer}" "$got_ok == 1"
 }

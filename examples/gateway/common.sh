@@ -14,14 +14,18 @@ master=
 helpers=()
 failures=0
 
-# fact TEXT CONDITION...: print what was measured and whether it is as promised.
+# fact TEXT CONDITION...: print what was measured and whether it is as promised.  A figure that nobody
+# measured is not 0.
 fact() {
-	local text=$1
+	local text=$1 figure missing=
 	shift
-	if (($*)); then
+	for figure in $(grep -o '[a-z_][a-z_0-9]*' <<<"$*"); do
+		[ -n "${!figure+set}" ] || missing+=" $figure"
+	done
+	if [ -z "$missing" ] && (($*)); then
 		printf '  ok    %s\n' "$text"
 	else
-		printf '  FAIL  %s\n        (%s)\n' "$text" "$*"
+		printf '  FAIL  %s\n        (%s)%s\n' "$text" "$*" "${missing:+, not measured:$missing}"
 		failures=$((failures + 1))
 	fi
 }

@@ -33,7 +33,15 @@ static void roll_sem(struct world *w, struct hand *h, bool enough)
 
 /* --- semaphore --------------------------------------------------------------------------- */
 
-enum { SEM_EMPTY, SEM_ONE_LEFT, SEM_CONTENDED, SEM_WRAPPED, SEM_MINE };
+enum {
+	SEM_EMPTY,
+	SEM_ONE_LEFT,
+	SEM_CONTENDED,
+	SEM_WRAPPED,
+	SEM_MINE,
+	SEM_OVERTAKEN,	  /* the last step was the victim's own */
+	SEM_OVERTAKEN_NEW /* it was not */
+};
 
 static void sem_prepare(struct world *w)
 {
@@ -46,19 +54,46 @@ static void sem_prepare(struct world *w)
 
 static void sem_arm(struct world *w)
 {
-	roll_sem(w, &w->me, w->state == SEM_WRAPPED);
+	if (w->state != SEM_OVERTAKEN_NEW)
+		roll_sem(w, &w->me, w->state == SEM_WRAPPED || w->state == SEM_OVERTAKEN);
 	if (w->state == SEM_MINE)
 		sem_take(&w->me, 1);
+}
+
+static void peer_steps(struct world *w)
+{
+	must(weir_sem_try_acquire(w->peer[0].sem, 1) == 0);
+	must(weir_sem_release(w->peer[0].sem, 1) == 0);
+}
+
+/* The victim has read the word and said what it wants: its compare and swap is next. */
+static bool sem_step_open(const struct world *w)
+{
+	const struct weir_sem_shm *shm = sem_bytes(w, &w->c);
+	const struct weir_sem_lane_shm *lanes = (const void *)(shm + 1);
+	uint64_t word = weir_load_acquire(&shm->word);
+
+	for (uint32_t i = 0; i < shm->lanes; i++) {
+		uint64_t ledger = weir_load_acquire(&lanes[i].ledger);
+		uint64_t seq = weir_sem_lane_ledger_seq(ledger);
+		bool signs = weir_sem_word_author(word) == 2 * (uint64_t)i;
+		uint64_t latest =
+			signs ? weir_sem_word_seq(word) : weir_load_acquire(&lanes[i].ack[0]);
+
+		if (weir_sem_lane_ledger_op(ledger) != WEIR_SEM_LANE_OP_NONE && latest != seq)
+			return true;
+	}
+	return false;
 }
 
 /* The last word is somebody else's again. */
 static bool sem_contend(struct world *w, enum moment moment)
 {
 	(void)moment;
-	if (w->state == SEM_CONTENDED) {
-		must(weir_sem_try_acquire(w->peer[0].sem, 1) == 0);
-		must(weir_sem_release(w->peer[0].sem, 1) == 0);
-	}
+	if (w->state >= SEM_OVERTAKEN && !sem_step_open(w))
+		return false;
+	if (w->state == SEM_CONTENDED || w->state >= SEM_OVERTAKEN)
+		peer_steps(w);
 	return true;
 }
 
@@ -177,7 +212,15 @@ static bool sem_stop_during(struct world *w, enum moment moment)
 	return true;
 }
 
-enum { REL_ALONE, REL_ONE_OF_TWO, REL_CONTENDED, REL_WAITER, REL_BIG_WAITER, REL_WRAPPED };
+enum {
+	REL_ALONE,
+	REL_ONE_OF_TWO,
+	REL_CONTENDED,
+	REL_WAITER,
+	REL_BIG_WAITER,
+	REL_WRAPPED,
+	REL_OVERTAKEN
+};
 
 static void release_prepare(struct world *w)
 {
@@ -195,10 +238,10 @@ static void release_arm(struct world *w)
 static bool release_during(struct world *w, enum moment moment)
 {
 	(void)moment;
-	if (w->state == REL_CONTENDED) {
-		must(weir_sem_try_acquire(w->peer[0].sem, 1) == 0);
-		must(weir_sem_release(w->peer[0].sem, 1) == 0);
-	}
+	if (w->state == REL_OVERTAKEN && !sem_step_open(w))
+		return false;
+	if (w->state == REL_CONTENDED || w->state == REL_OVERTAKEN)
+		peer_steps(w);
 	if (w->state == REL_WAITER || w->state == REL_BIG_WAITER) {
 		w->known.waits = w->state == REL_WAITER ? 1 : 2;
 		must(weir_sem_start(w->peer[1].sem, w->known.waits) == -EINPROGRESS);
@@ -458,10 +501,12 @@ static int op_breaker_force(struct world *w)
 /* --- rows -------------------------------------------------------------------------------- */
 
 const struct row limit_rows[] = {
-	{"sem_acquire", STATES("empty", "one_left", "contended", "wrapped", "mine"), 0, sem_prepare,
-	 sem_arm, op_sem_acquire, sem_contend, NULL, check_everything},
-	{"sem_try_acquire", STATES("empty", "one_left", "contended", "wrapped", "mine"), 0,
-	 sem_prepare, sem_arm, op_sem_try, sem_contend, NULL, check_everything},
+	{"sem_acquire",
+	 STATES("empty", "one_left", "contended", "wrapped", "mine", "overtaken", "overtaken_new"),
+	 0, sem_prepare, sem_arm, op_sem_acquire, sem_contend, NULL, check_everything},
+	{"sem_try_acquire",
+	 STATES("empty", "one_left", "contended", "wrapped", "mine", "overtaken", "overtaken_new"),
+	 0, sem_prepare, sem_arm, op_sem_try, sem_contend, NULL, check_everything},
 	{"sem_try_acquire_full", STATES("full"), 0, full_prepare, NULL, op_sem_try, NULL, NULL,
 	 check_everything},
 	{"sem_wait_granted", STATES("asked", "flagged", "to_sleep"), 0, full_prepare, NULL,
@@ -479,8 +524,8 @@ const struct row limit_rows[] = {
 	{"sem_stop", STATES("one_behind", "alone", "granted"), 0, full_prepare, sem_start_arm,
 	 op_sem_stop, sem_stop_during, NULL, check_everything},
 	{"sem_release",
-	 STATES("alone", "one_of_two", "contended", "waiter", "big_waiter", "wrapped"), 0,
-	 release_prepare, release_arm, op_sem_release, release_during, NULL, check_everything},
+	 STATES("alone", "one_of_two", "contended", "waiter", "big_waiter", "wrapped", "overtaken"),
+	 0, release_prepare, release_arm, op_sem_release, release_during, NULL, check_everything},
 	{"sem_resize", STATES("up_with_waiter", "down"), 0, resize_prepare, NULL, op_sem_resize,
 	 NULL, NULL, check_everything},
 	{"limiter_allow", STATES("full", "one_left", "empty"), 0, limiter_prepare, NULL, op_limiter,
