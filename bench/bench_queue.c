@@ -10,8 +10,10 @@
  *	two lines	each direction has a line of its own, written by one side and polled by
  *			the other: the least for two one-way channels
  *	one line	both sides write the same line: less than any queue can do
- *	64 B		two lines as above, and 64 bytes in a line beside each: the least
- *			for a message of that size that has anything before it
+ *	64 B		two lines as above, and 64 bytes in a line beside each, fetched when the
+ *			first has come
+ *	both looked at	the same, but each look fetches both: the least for a message of that
+ *			size that has anything before it
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -53,55 +55,63 @@ BENCH_INLINE void raw_write(_Atomic uint64_t *line, uint64_t value, size_t bytes
 	atomic_store_explicit(line, value, memory_order_release);
 }
 
-BENCH_INLINE void raw_await(_Atomic uint64_t *line, uint64_t value, size_t bytes)
+BENCH_INLINE void raw_await(_Atomic uint64_t *line, uint64_t value, size_t bytes, bool both)
 {
 	uint8_t data[64];
 
-	while (atomic_load_explicit(line, memory_order_acquire) != value)
+	for (;;) {
+		uint64_t seen = atomic_load_explicit(line, memory_order_acquire);
+
+		if (both)
+			__builtin_prefetch((uint8_t *)line + 64);
+		if (seen == value)
+			break;
 		bench_relax();
+	}
 	memcpy(data, (uint8_t *)line + 64, bytes);
 	__asm__ volatile("" : : "m"(data));
 }
 
 BENCH_INLINE void raw_pings(_Atomic uint64_t *mine, _Atomic uint64_t *theirs, size_t bytes,
-			    uint64_t count)
+			    bool both, uint64_t count)
 {
 	uint64_t step = mine == theirs ? 2 : 1; /* On one line each answer is a step as well. */
 	uint64_t value = atomic_load(mine);
 
 	for (uint64_t i = 0; i < count; i++, value += step) {
 		raw_write(mine, value + 1, bytes);
-		raw_await(theirs, value + step, bytes);
+		raw_await(theirs, value + step, bytes, both);
 	}
 }
 
 BENCH_INLINE void raw_pongs(_Atomic uint64_t *mine, _Atomic uint64_t *theirs, size_t bytes,
-			    uint64_t count)
+			    bool both, uint64_t count)
 {
 	uint64_t step = mine == theirs ? 2 : 1;
 	/* The first ping may be there already: at rest the one line is even. */
 	uint64_t value = atomic_load(mine) & ~(step - 1);
 
 	for (uint64_t i = 0; i < count; i++, value += step) {
-		raw_await(theirs, value + 1, bytes);
+		raw_await(theirs, value + 1, bytes, both);
 		raw_write(mine, value + step, bytes);
 	}
 }
 
-#define RAW_LOOPS(tag, size)                                                        \
+#define RAW_LOOPS(tag, size, both)                                                  \
 	static void tag##_ping(void *out, void *in, uint32_t bytes, uint64_t count) \
 	{                                                                           \
 		(void)bytes;                                                        \
-		raw_pings(out, in, size, count);                                    \
+		raw_pings(out, in, size, both, count);                              \
 	}                                                                           \
 	static void tag##_pong(void *out, void *in, uint32_t bytes, uint64_t count) \
 	{                                                                           \
 		(void)bytes;                                                        \
-		raw_pongs(out, in, size, count);                                    \
+		raw_pongs(out, in, size, both, count);                              \
 	}
 
-RAW_LOOPS(raw, 0)
-RAW_LOOPS(load, 64)
+RAW_LOOPS(raw, 0, false)
+RAW_LOOPS(load, 64, false)
+RAW_LOOPS(both, 64, true)
 
 static void *raw_make(uint32_t bytes)
 {
@@ -205,6 +215,8 @@ static const struct bench_queue_peer peer_one = {
 	.name = "raw, one line", .make = raw_make, .ping = raw_ping, .pong = raw_pong};
 static const struct bench_queue_peer peer_load = {
 	.name = "raw, two lines, 64 B", .make = raw_make, .ping = load_ping, .pong = load_pong};
+static const struct bench_queue_peer peer_both = {
+	.name = "the same, both looked at", .make = raw_make, .ping = both_ping, .pong = both_pong};
 static const struct bench_queue_peer peer_copy =
 	BENCH_QUEUE_PEER(copy, "weir try_send/try_recv", false);
 static const struct bench_queue_peer peer_loan =
@@ -215,6 +227,7 @@ static const struct bench_queue_peer *const peers[] = {
 	&peer_two,
 	&peer_one,
 	&peer_load,
+	&peer_both,
 	&peer_copy,
 	&peer_loan,
 #ifdef BENCH_CK
@@ -231,7 +244,7 @@ static const struct bench_queue_peer *const peers[] = {
 	&peer_pipe,
 };
 #define PEERS (sizeof(peers) / sizeof(peers[0]))
-enum fixed { TWO, ONE, LOAD, COPY, LOAN };
+enum fixed { TWO, ONE, LOAD, BOTH, COPY, LOAN };
 
 /* One peer's queues, and what each round found. */
 struct measured {

@@ -16,7 +16,8 @@
  * Both sides fetch a slot's line to be changed before they look at its word: else it crosses
  * between the processors once for the look and once more for the claim.  The message's own lines
  * are fetched while the claim is made; by a sender, those of the next slot too; by a receiver,
- * those of the message AHEAD of it (where none is waiting they are still its own of the last lap).
+ * those of the message AHEAD of it: where none waits, one receiver still has them from the last
+ *lap.
  *
  * When a message is put back, first may be past it: it is pulled back, with a new tag, so that a
  * late receiver's step forward fails.
@@ -29,7 +30,7 @@
 #define SPINS	   200
 #define FLAG_TRACE 1u
 #define FETCH_MAX  1152u /* bytes of a slot fetched ahead: a message of 1 KiB */
-#define AHEAD	   4	 /* messages: as far behind, a receiver is in no sender's way */
+#define AHEAD	   4	 /* messages; with fewer the receiver is in the sender's way */
 
 bool weir__queue_view(struct weir_segment *seg, void *object, struct weir__queuev *ret)
 {

@@ -57,13 +57,14 @@ static inline void weir_relax(void)
 /*
  * After a lost compare and swap: the winner keeps the line for some of his steps, else it would
  * cross between the processors with each of them.  Nothing is waited for, so a scheduler under test
- * need not know.  (T. E. Anderson, IEEE TPDS 1(1), 1990.)  A pause is 40 to 140 cycles.
+ * need not know.  (T. E. Anderson, IEEE TPDS 1(1), 1990.)  A pause is some 140 cycles on Intel's
+ * since Skylake, fewer elsewhere, and where we know of no such instruction there is none.
  */
 static inline void weir_back_off(void)
 {
 #if defined(__x86_64__) || defined(__i386__)
 	for (int i = 0; i < 8; i++)
-		__asm__ volatile("pause");
+		__asm__ volatile("pause" ::: "memory");
 #endif
 }
 
