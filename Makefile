@@ -118,7 +118,7 @@ $(BUILD)/regress/%: tests/regress/%.c $(wildcard tests/*.h) $(BUILD)/libweir.a
 deps: ## install (as root) or name the packages that are missing
 	$(Q)tests/deps.sh
 
-check: deps ## build everything; all tests, of the instruments a sample; under 2 minutes
+check: deps ## build everything; unit, tool and environment tests, of the instruments a sample; under 2 minutes
 	$(Q)$(MAKE) --no-print-directory all $(UNITS) $(REGRESS) $(BUILD)/sweep $(BUILD)/model/model \
 		$(BUILD)/litmus-hw $(BUILD)/env/env
 	$(Q)tests/check.sh
@@ -136,8 +136,9 @@ demo: deps ## the main job: a gateway whose workers share limits, a breaker and 
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)examples/gateway/demo.sh
 
-tidy: ## the rules a script can check
+tidy: $(BUILD)/gen/.stamp ## the rules a script can check, and clang-tidy
 	$(Q)tests/tidy.sh
+	$(Q)tests/analyse.sh
 
 format:
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')

@@ -10,10 +10,10 @@
  *	two lines	each direction has a line of its own, written by one side and polled by
  *			the other: the least for two one-way channels
  *	one line	both sides write the same line: less than any queue can do
- *	64 B		two lines as above, and 64 bytes in a line beside each, fetched when the
- *			first has come
- *	both looked at	the same, but each look fetches both: the least for a message of that
- *			size that has anything before it
+ *	64 B		two lines as above, and 64 bytes in a line beside each, fetched
+ *			when the first has come
+ *	both looked at	the same, but each look fetches both: the least for a message of
+ *			that size that has anything before it
  */
 #include <errno.h>
 #include <fcntl.h>

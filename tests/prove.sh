@@ -108,17 +108,12 @@ share() { # name, share of `shares`, make target
 	fi
 }
 
-analysed() {
-	printf '%s\n' lib/*/*.c | xargs -P"$(nproc)" -n4 sh -c \
-		'clang-tidy --quiet "$@" -- -std=c11 -D_GNU_SOURCE -Ilib -Ilib/include -Ibuild/gen 2>/dev/null' sh
-}
-
 make=(make --no-print-directory)
 [ "$how" = ci ] || tests/deps.sh libck-dev libboost-dev || exit 1 # the kill table's peers
 step "gcc build, instruments" "${make[@]}" -j"$(nproc)" all instruments
 [ "$how" = ci ] || step "unit tests, command line, examples" "${make[@]}" check
 step "clang build" "${make[@]}" -j"$(nproc)" BUILD=build/clang-all CC=clang all
-step "clang-tidy" analysed
+step "clang-tidy" tests/analyse.sh
 step "unit tests, ASan and UBSan" tests/sanitize.sh units
 step "command line, ASan, UBSan, LSan" tests/sanitize.sh commands
 step "gateway, ASan, UBSan, LSan" tests/sanitize.sh gateway

@@ -49,6 +49,7 @@ rule "every crash point has a row in docs/CRASH.md" "$(grep -rhoE 'WEIR_CRASH_PO
 rule "the faults of tests/lin apply" "$(tests/lin/broken.sh edits "$work" | grep 'did not apply')"
 rule "the faults of tests/sweep apply" "$(tests/sweep/broken.sh edits "$work" | grep 'did not apply')"
 rule "the twins of tests/model apply" "$(tests/model/twins.sh "$work" 0 | grep '^FAIL')"
+rule "every W- code of the tools is in weir-errors(7)" "$(grep -rhoE '\bW-[A-Z]+' tools | sort -u | while read -r w; do grep -q "^\.It $w\b" man/weir-errors.7 || echo "$w"; done)"
 rule "no machine's own paths" "$(git grep -nIE '(^|[^A-Za-z0-9_.])/(work|farm)/' -- . 2>/dev/null | grep -v '^tests/tidy.sh')"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
