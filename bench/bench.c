@@ -119,6 +119,7 @@ struct bench_mate {
 	double result;
 	bool clean;
 	pid_t pid;
+	_Alignas(64) _Atomic uint64_t contended; /* operations of contend(), in all */
 };
 
 /* Between jobs the mate soon sleeps, so that it does not spend its time slice on nothing. */
@@ -216,8 +217,10 @@ static double contend(void *arg, const struct bench_job *job, struct bench_mate 
 {
 	struct bench_case *c = (struct bench_case *)arg + job->which;
 
-	while (!bench_mate_stopped(mate))
+	while (!bench_mate_stopped(mate)) {
 		c->run(c->arg, MATE_CHUNK);
+		atomic_fetch_add_explicit(&mate->contended, MATE_CHUNK, memory_order_relaxed);
+	}
 	return 0;
 }
 
@@ -236,11 +239,16 @@ static void calibrate(struct bench_case *c)
 	}
 }
 
-/* One slice; NAN if it was disturbed. */
+/*
+ * One slice; NAN if it was disturbed.  With a mate it is what an operation takes each of the two,
+ * both counted: else whoever starves the other would seem quick.
+ */
 static double slice(struct bench_case *cases, uint32_t which, struct bench_mate *mate)
 {
 	struct bench_case *c = &cases[which];
+	double done = (double)c->slice_count;
 	bool clean = true;
+	uint64_t theirs = 0;
 	uint64_t start;
 	uint64_t took;
 	long before;
@@ -249,9 +257,13 @@ static double slice(struct bench_case *cases, uint32_t which, struct bench_mate 
 		bench_mate_post(mate, (struct bench_job){.which = which});
 	c->run(c->arg, c->slice_count / 8 + 1); /* Warm up. */
 	before = bench_preempted();
+	if (mate)
+		theirs = atomic_load(&mate->contended);
 	start = bench_now_ns();
 	c->run(c->arg, c->slice_count);
 	took = bench_now_ns() - start;
+	if (mate)
+		done = (done + (double)(atomic_load(&mate->contended) - theirs)) / 2;
 	if (bench_preempted() != before)
 		clean = false;
 	if (mate) {
@@ -260,7 +272,7 @@ static double slice(struct bench_case *cases, uint32_t which, struct bench_mate 
 		bench_mate_wait(mate, &mate_clean);
 		clean = clean && mate_clean;
 	}
-	return clean ? (double)took / (double)c->slice_count : NAN;
+	return clean ? (double)took / done : NAN;
 }
 
 static void round_of(struct bench_case *cases, size_t count, uint32_t round,
