@@ -30,6 +30,7 @@ real|>=|30000
 pairs|>=|10000
 pairs, stopped by SIGSTOP|>=|4000
 lost, doubled, wedged|<=|0
+snapshot, states cut short|<=|0
 worst recovery, us|<=|100000
 linearizable histories|>=|5000000
 overlapping pairs, procs, %|>=|30

@@ -55,6 +55,15 @@ kill_worker() {
 	fact "worker $kill_worker held $kill_used of 8, $kill_waiters processes waiting; a permit was \
 taken again $((kill_back_us / 1000)).$(((kill_back_us / 100) % 10)) ms after SIGKILL" \
 		"kill_used == 8 && kill_waiters > 0 && kill_back_us <= 100000"
+	for _ in $(seq 100); do
+		workers=0
+		for pid in $(cat "$GATEWAY_RUN"/worker-*.pid); do
+			((pid == kill_worker)) || ! kill -0 "$pid" 2>/dev/null || workers=$((workers + 1))
+		done
+		((workers < 4)) || break
+		sleep 0.05
+	done
+	fact "workers at work without it: $workers" 'workers == 4'
 }
 
 kill_stage() {

@@ -25,6 +25,12 @@ check "and needs nothing but it and libc" "$(ldd "$root/hello" | grep -cvE 'libw
 mkdir "$root/shm"
 WEIR_DIR=$root/shm LD_LIBRARY_PATH=$root/usr/lib timeout 20 "$root/hello" >/dev/null
 check "and runs" $? 0
+for std in 11 20; do
+	for h in "$root"/usr/include/weir/*.h "$root"/usr/include/weir/shm/*.h "$root"/usr/include/weir.h; do
+		[ ! -f "$h" ] || echo "#include \"$h\""
+	done | g++ -std=c++$std -Wall -Wextra -Werror -fsyntax-only -x c++ -I"$root/usr/include" -
+	check "the headers are C++$std as well" $? 0
+done
 functions=$(sed -n 's/^WEIR_API .*[ *]\(weir_[a-z_0-9]*\)(.*/\1/p' "$root"/usr/include/weir/*.h | sort -u)
 for f in $functions; do
 	[ -f "$root/usr/share/man/man3/$f.3" ] || echo "$f"

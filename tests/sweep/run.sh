@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# run.sh full|timed|sample PROGRAM...: the sweep's modes.  timed: thinned out to SECONDS_TO_USE.
+# run.sh full|timed|sample PROGRAM...: the sweep's modes.  timed: all but the snapshots, which are
+# complete there too, thinned out to SECONDS_TO_USE.
 # SEED moves counters on, and what is sampled.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -12,7 +13,7 @@ seed=${SEED:-1}
 # Snapshots, and every Kth of states in recovery, instructions killed at, pairs, signals.
 sweep() { # program, seconds for each mode at most, K snapshot, K...
 	local program=$1 most=$2
-	job "$program" --snapshot --sample "$3" --budget "$most" --seed "$seed"
+	job "$program" --snapshot --sample "$3" --budget 3600 --seed "$seed"
 	job "$program" --nested="$4" --budget "$most" --seed "$seed"
 	job "$program" --real --sample "$5" --budget "$most" --seed "$seed"
 	job "$program" --pairs --sample "$6" --budget "$most" --seed "$seed"
@@ -42,6 +43,7 @@ cat "$jobs_dir"/[0-9]* >build/sweep.log
 for mode in snapshot real nested pairs signals; do
 	reached "$mode" "$(total "s/^sweep: $mode: \([0-9]*\) points.*/\1/p")"
 done
+reached "snapshot, states cut short" "$(total 's/^sweep: \([0-9]*\) states cut short$/\1/p')"
 reached "pairs, stopped by SIGSTOP" "$(total 's/^sweep: \([0-9]*\) pairs stopped by SIGSTOP$/\1/p')"
 reached "lost, doubled, wedged" "$(total 's/^sweep: .* \([0-9]*\) lost, \([0-9]*\) doubled, \([0-9]*\) wedged$/\1\n\2\n\3/p')"
 reached "worst recovery, us" "$(total 's/^sweep: worst recovery \([0-9]*\) us$/\1/p' max)"

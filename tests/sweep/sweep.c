@@ -27,6 +27,7 @@
 
 struct plan plan = {.seed = 1, .sample = 1, .nested = 1, .at = -1};
 static struct tally total;
+static uint64_t cut; /* states that the budget left unfinished, or not begun */
 static char watched[256];
 static struct world watched_world;
 
@@ -240,7 +241,13 @@ static void snapshot(const struct row *row, uint32_t state, struct place *at)
 			row->check(&w);
 			point(&w, &t, at);
 		}
-		if (out_of_time() || ends(&w, &t, at) || !step(&w, row, pid, false))
+		if (ends(&w, &t, at))
+			break;
+		if (out_of_time()) {
+			cut++;
+			break;
+		}
+		if (!step(&w, row, pid, false))
 			break;
 	}
 	traced_kill(pid);
@@ -533,8 +540,11 @@ static void run_row(const struct mode *mode, const struct row *row)
 
 		if (plan.thin && i != plan.seed % count)
 			continue;
-		if (matches(row->name, row->states[i]) && !out_of_time() &&
-		    (mode->run == real || !needs_real))
+		if (!matches(row->name, row->states[i]) || (mode->run != real && needs_real))
+			continue;
+		if (out_of_time())
+			cut++;
+		else
 			mode->run(row, i, &at);
 	}
 }
@@ -633,6 +643,8 @@ int main(int argc, char **argv)
 		sweep_pairs();
 	if (which & 16)
 		sweep_signals();
+	if (which == 1)
+		printf("sweep: %lu states cut short\n", (unsigned long)cut);
 	bad = total.count[LOST] + total.count[DOUBLED] + total.count[WEDGED];
 	printf("sweep: worst recovery %lu us\n", (unsigned long)(total.worst_ns / 1000));
 	printf("sweep: %s: %lu points, %lu kills, %lu lost, %lu doubled, %lu wedged\n",
