@@ -123,6 +123,7 @@ step "thread twins, ThreadSanitizer" "${make[@]}" tsan
 step "kill harness: ours and its controls" "${make[@]}" kill-check
 [ "$how" = ci ] || step "kill harness: all peers" "${make[@]}" kill-table
 step "demo" "${make[@]}" demo
+step "demo, WAIT=1" examples/gateway/live.sh
 shares=100
 share "model checker" 45 model
 share "kill sweep" 40 sweep
