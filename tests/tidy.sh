@@ -29,9 +29,8 @@ rule "stdatomic.h only in os/" "$(grep -rln 'stdatomic.h' lib --include=*.[ch] |
 rule "system calls and mmap only in os/" "$(grep -nE '(^|[^_[:alnum:]])(syscall|mmap|madvise|fcntl)\(' lib/{seg,sync,obj,meta}/*.[ch])"
 rule "the library never prints and never exits" "$(grep -nE '(^|[^_snv[:alnum:]])(printf|fprintf|perror|exit|abort)\(' lib/{os,seg,sync,obj,meta,run}/*.[ch])"
 rule "lines of code files at most 100 columns" "$(sources | xargs awk '{l=$0; gsub(/\t/,"        ",l); if (length(l)>100) print FILENAME":"FNR": "length(l)}' | head -40)"
-if command -v clang-format >/dev/null; then
-	rule "clang-format changes nothing" "$(sources | xargs clang-format --dry-run 2>&1 | grep -oE '^[^ :]+\.[ch]:' | sort | uniq -c | head)"
-fi
+rule "clang-format is there" "$(command -v clang-format >/dev/null || echo 'install clang-format')"
+rule "clang-format changes nothing" "$(sources | xargs clang-format --dry-run 2>&1 | grep -oE '^[^ :]+\.[ch]:' | sort | uniq -c | head)"
 rule "files at most 800 lines" "$(sources | xargs wc -l | awk '$1>800 && $2!="total"')"
 rule "functions at most 70 lines" "$(sources | xargs awk 'FNR==1{s=0} /^\{/{s=FNR} /^\}/{if(s&&FNR-s>70)print FILENAME":"s": "FNR-s" lines"; s=0}')"
 rule "SPDX line first" "$(sources | while read -r f; do head -1 "$f" | grep -q SPDX || echo "$f"; done)"

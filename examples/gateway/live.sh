@@ -26,6 +26,7 @@ for _ in $(seq 200); do
 	grep -q '^	*Ctrl-C ends it' "$out/demo" && break
 	sleep 0.05
 done
+grep -q 'Ctrl-C ends it' "$out/demo" || { cat "$out/demo"; echo '0 passed, 1 failed'; exit 1; }
 eval "$(sed -n 's/^ *cd .*; export/export/p' "$out/demo")"
 weir=$(sed -n 's/^ *\([^ ]*weir\) ls gateway .*/\1/p' "$out/demo")
 look() { # name, seconds, arguments

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # broken.sh edits|run BUILD CC-FLAGS...: would the sweep notice?  The library with one fault: it loses, it
-# doubles, it wedges, it loses after a lost compare and swap; and without one (a blank more), which must pass.  edits: do they still apply?
+# doubles, it wedges, it loses after a lost compare and swap; and without one (a blank more), which must
+# pass.  edits: do they still apply?
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 how=$1
@@ -50,6 +51,7 @@ r=lib/obj/sem_recover.c
 	fault loses lost sem_acquire $r 's/if \(!weir__sem_view\(victim->seg, object, &v\)/if (victim || !weir__sem_view(victim->seg, object, \&v)/'
 	fault doubles doubled sem_release $r 's/if \(weir__seq_diff\(weir__sem_latest\(v, word, victim->thread, 0\), seq\) >= 0\)\s*return true;//'
 	fault retries lost sem_try_acquire lib/obj/sem.c 's/(static int take_lost.*?take_on\(v, self, )weight/$1 2 * weight/s'
+	fault halves lost sem_release lib/obj/sem.c 's/(fast == LOST\).*?give_on\(v, \(uint32_t\)self, )weight/$1 weight - 1/s'
 	fault wedges wedged queue_send $q 's/(static void skip\([^{]*\{)/$1\n\tif (victim)\n\t\treturn;/'
 }
 [ "$how" = edits ] || echo "reached faults seen by the sweep: $((passed > 0 ? passed - 1 : 0))"
