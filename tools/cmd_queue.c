@@ -250,20 +250,18 @@ static json_t *peek(const struct cli *cli, const struct queue_view *v)
 	/* A copy that was made while many came and went has holes; each slot is seen once. */
 	for (uint64_t n = 0; n < count && json_array_size(array) < want; n++) {
 		uint64_t position = (v->first + n) & WEIR_QUEUE_TAIL_POS_MAX;
-		const struct weir_queue_slot_shm *slot = queue_slot(v, position);
-		uint64_t word = slot->word;
-		uint32_t bytes = slot->bytes;
+		uint32_t bytes;
+		uint32_t tries;
+		const uint8_t *data = queue_message(v, position, &bytes, &tries);
 		json_t *j;
 
-		if (weir_queue_slot_word_state(word) != WEIR_QUEUE_SLOT_STATE_FULL ||
-		    queue_position(v, (uint32_t)(position % count), word) != position ||
-		    bytes > v->shm->payload_bytes)
+		if (!data)
 			continue;
 		j = json_object();
 		json_object_set_new(j, "position", out_u64(position));
-		json_object_set_new(j, "tries", out_u64(weir_queue_slot_word_tries(word)));
-		set_data(j, (const uint8_t *)(slot + 1), bytes);
-		print_peeked(cli, j, (const uint8_t *)(slot + 1), bytes);
+		json_object_set_new(j, "tries", out_u64(tries));
+		set_data(j, data, bytes);
+		print_peeked(cli, j, data, bytes);
 		json_array_append_new(array, j);
 	}
 	return array;

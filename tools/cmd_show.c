@@ -7,12 +7,12 @@
 #include "snapshot.h"
 
 /* Layouts whose fields explain an object, NULL-terminated. */
-static const char *const explained[][4] = {
+static const char *const explained[][5] = {
 	[WEIR_OBJECT_TYPE_NONE] = {NULL},
 	[WEIR_OBJECT_TYPE_SEM] = {"sem", "sem_lane", NULL},
 	[WEIR_OBJECT_TYPE_LIMITER] = {"limiter", "limiter_lane", "limiter_set", NULL},
 	[WEIR_OBJECT_TYPE_BREAKER] = {"breaker", "breaker_lane", NULL},
-	[WEIR_OBJECT_TYPE_QUEUE] = {"queue", "queue_slot", NULL},
+	[WEIR_OBJECT_TYPE_QUEUE] = {"queue", "queue_send", "queue_take", "queue_slot", NULL},
 	[WEIR_OBJECT_TYPE_SPANS] = {"spans", "span_ring", "span", NULL},
 };
 

@@ -223,18 +223,15 @@ static json_t *queue_in_flight(const struct snapshot *snap, const struct queue_v
 	json_t *array = json_array();
 
 	for (uint32_t i = 0; i < v->shm->slot_count; i++) {
-		const struct weir_queue_slot_shm *slot = queue_slot(v, i);
-		uint64_t word = slot->word;
-		uint64_t state = weir_queue_slot_word_state(word);
+		struct queue_claim claim;
 		json_t *j;
 
-		if (state != WEIR_QUEUE_SLOT_STATE_WRITING &&
-		    state != WEIR_QUEUE_SLOT_STATE_READING)
+		if (!queue_claim(v, i, &claim))
 			continue;
-		j = describe_thread(snap, (uint32_t)weir_queue_slot_word_owner(word));
-		set_s(j, "does", state == WEIR_QUEUE_SLOT_STATE_WRITING ? "writes" : "reads");
-		set_n(j, "position", queue_position(v, i, word));
-		set_n(j, "tries", weir_queue_slot_word_tries(word));
+		j = describe_thread(snap, claim.owner);
+		set_s(j, "does", claim.writes ? "writes" : "reads");
+		set_n(j, "position", claim.position);
+		set_n(j, "tries", claim.tries);
 		json_array_append_new(array, j);
 	}
 	return array;
@@ -413,14 +410,10 @@ static void queue_holdings(const struct snapshot *snap, const struct snap_object
 			   const struct queue_view *v, json_t *array)
 {
 	for (uint32_t i = 0; i < v->shm->slot_count; i++) {
-		uint64_t word = queue_slot(v, i)->word;
-		uint64_t state = weir_queue_slot_word_state(word);
-		uint32_t owner = (uint32_t)weir_queue_slot_word_owner(word);
+		struct queue_claim claim;
 
-		if ((state == WEIR_QUEUE_SLOT_STATE_WRITING ||
-		     state == WEIR_QUEUE_SLOT_STATE_READING) &&
-		    thread_of(snap, owner, proc))
-			add_holding(array, snap, o, owner, 1);
+		if (queue_claim(v, i, &claim) && thread_of(snap, claim.owner, proc))
+			add_holding(array, snap, o, claim.owner, 1);
 	}
 }
 

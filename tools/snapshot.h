@@ -142,6 +142,8 @@ bool breaker_view(const struct snapshot *snap, const struct snap_object *object,
 
 struct queue_view {
 	const struct weir_queue_shm *shm;
+	const struct weir_queue_send_shm *sends;
+	const struct weir_queue_take_shm *takes;
 	const uint8_t *slots;
 	uint64_t first;
 	uint64_t tail;
@@ -154,8 +156,17 @@ struct queue_view {
 bool queue_view(const struct snapshot *snap, const struct snap_object *object,
 		struct queue_view *ret, char why[96]);
 const struct weir_queue_slot_shm *queue_slot(const struct queue_view *view, uint64_t position);
-/* Of what is in `slot`, whose word it is: the position near where senders are that fits its lap. */
-uint64_t queue_position(const struct queue_view *view, uint32_t slot, uint64_t word);
+/* Who is at work in a slot, if anybody is. */
+struct queue_claim {
+	bool writes; /* else reads */
+	uint32_t owner;
+	uint32_t tries;
+	uint64_t position;
+};
+bool queue_claim(const struct queue_view *view, uint32_t slot, struct queue_claim *ret);
+/* The message that waits at `position`, its bytes and the deliveries that failed; NULL if none. */
+const uint8_t *queue_message(const struct queue_view *view, uint64_t position, uint32_t *ret_bytes,
+			     uint32_t *ret_tries);
 
 struct spans_view {
 	const struct weir_spans_shm *shm;

@@ -264,47 +264,100 @@ const struct weir_queue_slot_shm *queue_slot(const struct queue_view *view, uint
 						    (uint64_t)view->shm->slot_bytes);
 }
 
-uint64_t queue_position(const struct queue_view *view, uint32_t slot, uint64_t word)
+/* a - b, in the bits in which laps are told apart: the 43 of the words, or those that the 52 of a
+ * position leave. */
+static int64_t laps(const struct queue_view *view, uint64_t a, uint64_t b)
 {
-	uint64_t lap = view->tail / view->shm->slot_count;
+	int shift = __builtin_ctz(view->shm->slot_count);
+	int spare = 12 + (shift > 9 ? shift : 9);
 
-	/* The word has 43 bits of the lap. */
-	lap += (uint64_t)((int64_t)((weir_queue_slot_word_lap(word) - lap) << 21) >> 21);
-	return (lap * view->shm->slot_count + slot) & WEIR_QUEUE_TAIL_POS_MAX;
+	return (int64_t)((a - b) << spare) >> spare;
+}
+
+/* The position near where senders are that fits the lap. */
+static uint64_t position_of(const struct queue_view *view, uint32_t slot, uint64_t lap)
+{
+	uint64_t near = view->tail / view->shm->slot_count;
+
+	near += (uint64_t)laps(view, lap, near);
+	return (near * view->shm->slot_count + slot) & WEIR_QUEUE_TAIL_POS_MAX;
+}
+
+bool queue_claim(const struct queue_view *view, uint32_t slot, struct queue_claim *ret)
+{
+	uint64_t send = view->sends[slot].word;
+	uint64_t take = view->takes[slot].word;
+	uint64_t word = queue_slot(view, slot)->word;
+
+	memset(ret, 0, sizeof(*ret));
+	if (weir_queue_take_word_state(take) == WEIR_QUEUE_TAKE_STATE_READING) {
+		ret->owner = (uint32_t)weir_queue_take_word_owner(take);
+		ret->tries = (uint32_t)weir_queue_take_word_tries(take);
+		ret->position = position_of(view, slot, weir_queue_take_word_lap(take));
+		return true;
+	}
+	ret->writes = true;
+	ret->owner = (uint32_t)weir_queue_send_word_owner(send);
+	ret->position = position_of(view, slot, weir_queue_send_word_lap(send));
+	return weir_queue_send_word_state(send) == WEIR_QUEUE_SEND_STATE_CLAIMED &&
+	       laps(view, weir_queue_send_word_lap(send), weir_queue_slot_word_lap(word)) > 0;
+}
+
+const uint8_t *queue_message(const struct queue_view *view, uint64_t position, uint32_t *ret_bytes,
+			     uint32_t *ret_tries)
+{
+	const struct weir_queue_slot_shm *slot = queue_slot(view, position);
+	uint32_t i = (uint32_t)(position & (view->shm->slot_count - 1));
+	uint64_t lap = position / view->shm->slot_count;
+	uint64_t take = view->takes[i].word;
+	uint64_t word = slot->word;
+	uint32_t bytes = slot->bytes;
+
+	if (weir_queue_slot_word_state(word) != WEIR_QUEUE_SLOT_STATE_FULL ||
+	    weir_queue_take_word_state(take) != WEIR_QUEUE_TAKE_STATE_FREE ||
+	    laps(view, weir_queue_slot_word_lap(word), lap) != 0 ||
+	    laps(view, weir_queue_take_word_lap(take), lap) != 0 ||
+	    bytes > view->shm->payload_bytes)
+		return NULL;
+	*ret_bytes = bytes;
+	*ret_tries = (uint32_t)weir_queue_take_word_tries(take);
+	return (const uint8_t *)slot + view->shm->data_offset;
+}
+
+/* Bytes of one of the two arrays of claims, which begin where a line does. */
+static uint64_t claims_bytes(const struct weir_queue_shm *q)
+{
+	return ((uint64_t)q->slot_count * sizeof(struct weir_queue_send_shm) + 63) / 64 * 64;
 }
 
 static bool queue_fits(const struct snap_object *o, const struct weir_queue_shm *q)
 {
 	return q->slot_count >= 2 && q->slot_count <= 1u << 20 &&
 	       (q->slot_count & (q->slot_count - 1)) == 0 && q->payload_bytes <= 1u << 20 &&
-	       q->slot_bytes % 64 == 0 &&
-	       q->slot_bytes >= sizeof(struct weir_queue_slot_shm) + q->payload_bytes &&
-	       room(o, sizeof(*q), q->slot_count, q->slot_bytes);
+	       q->slot_bytes % 64 == 0 && q->data_offset <= 64 &&
+	       q->data_offset >= sizeof(struct weir_queue_slot_shm) &&
+	       q->slot_bytes >= q->data_offset + q->payload_bytes &&
+	       room(o, sizeof(*q) + 2 * claims_bytes(q), q->slot_count, q->slot_bytes);
 }
 
-static void add_slot(const struct weir_queue_slot_shm *slot, struct queue_view *v)
+static void add_slot(uint32_t i, struct queue_view *v)
 {
-	uint32_t bytes = slot->bytes;
+	const struct weir_queue_slot_shm *slot = queue_slot(v, i);
+	uint64_t take = v->takes[i].word;
+	struct queue_claim claim;
+	bool busy = queue_claim(v, i, &claim);
+	/* A message that no receiver is finished with. */
+	bool full =
+		weir_queue_slot_word_state(slot->word) == WEIR_QUEUE_SLOT_STATE_FULL &&
+		laps(v, weir_queue_take_word_lap(take), weir_queue_slot_word_lap(slot->word)) == 0;
 
-	switch (weir_queue_slot_word_state(slot->word)) {
-	case WEIR_QUEUE_SLOT_STATE_FREE:
-	case WEIR_QUEUE_SLOT_STATE_SEALED:
-		break;
-	case WEIR_QUEUE_SLOT_STATE_WRITING:
-		v->writing++;
-		break;
-	case WEIR_QUEUE_SLOT_STATE_FULL:
-		v->depth++;
-		v->odd += bytes > v->shm->payload_bytes;
-		break;
-	case WEIR_QUEUE_SLOT_STATE_READING:
-		v->reading++;
-		v->odd += bytes > v->shm->payload_bytes;
-		break;
-	default:
-		v->odd++;
-		break;
-	}
+	v->writing += busy && claim.writes;
+	v->reading += busy && !claim.writes;
+	v->depth += full && !(busy && !claim.writes);
+	v->odd += (full && slot->bytes > v->shm->payload_bytes) ||
+		  weir_queue_slot_word_state(slot->word) > WEIR_QUEUE_SLOT_STATE_FULL ||
+		  weir_queue_take_word_state(take) > WEIR_QUEUE_TAKE_STATE_READING ||
+		  weir_queue_send_word_state(v->sends[i].word) > WEIR_QUEUE_SEND_STATE_SEALED;
 }
 
 bool queue_view(const struct snapshot *snap, const struct snap_object *o, struct queue_view *ret,
@@ -315,17 +368,19 @@ bool queue_view(const struct snapshot *snap, const struct snap_object *o, struct
 	if (!is(o, WEIR_OBJECT_TYPE_QUEUE, sizeof(*ret->shm), why))
 		return false;
 	ret->shm = o->at;
-	ret->slots = (const uint8_t *)(ret->shm + 1);
 	if (!queue_fits(o, ret->shm)) {
 		snprintf(why, WHY_BYTES, "%u slots of %u bytes do not fit its block",
 			 ret->shm->slot_count, ret->shm->slot_bytes);
 		return false;
 	}
+	ret->sends = (const void *)(ret->shm + 1);
+	ret->takes = (const void *)((const uint8_t *)ret->sends + claims_bytes(ret->shm));
+	ret->slots = (const uint8_t *)ret->takes + claims_bytes(ret->shm);
 	ret->first = weir_queue_first_pos(ret->shm->first);
 	ret->tail = weir_queue_tail_pos(ret->shm->tail);
 	ret->closed = weir_queue_tail_closed(ret->shm->tail) != 0;
 	for (uint32_t i = 0; i < ret->shm->slot_count; i++)
-		add_slot(queue_slot(ret, i), ret);
+		add_slot(i, ret);
 	return true;
 }
 

@@ -129,15 +129,21 @@ static void queue_put_at(uint64_t pos, uint32_t slots, uint32_t index)
 {
 	struct weir_queue_shm *shm = object(index);
 	uint64_t lap = pos / slots;
+	size_t claims = (slots * sizeof(struct weir_queue_send_shm) + 63) / 64 * 64;
 
 	put(&shm->tail, pos);
+	put(&shm->room, pos);
 	put(&shm->first, weir_queue_first_set_tag(pos, WEIR_QUEUE_FIRST_TAG_MAX - 3));
 	for (uint32_t i = 0; i < slots; i++) {
+		struct weir_queue_send_shm *sends = (void *)(shm + 1);
+		struct weir_queue_take_shm *takes = (void *)((uint8_t *)sends + claims);
 		struct weir_queue_slot_shm *slot =
-			(void *)((uint8_t *)(shm + 1) + (size_t)i * shm->slot_bytes);
+			(void *)((uint8_t *)takes + claims + (size_t)i * shm->slot_bytes);
 		uint64_t its = lap + (i < pos % slots);
 
-		put(&slot->word, weir_queue_slot_word_set_lap(0, its));
+		put(&slot->word, weir_queue_slot_word_set_lap(0, its - 1));
+		put(&sends[i].word, weir_queue_send_word_set_lap(0, its - 1));
+		put(&takes[i].word, weir_queue_take_word_set_lap(0, its));
 	}
 }
 

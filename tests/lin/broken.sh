@@ -66,15 +66,16 @@ lin=$build/lin/lin
 [ "$how" = build ] || echo "|---|---|---|---|"
 control="control: an edit that changes nothing"
 q=lib/obj/queue.c
+c=lib/obj/queue_claim.c
 LIN_BROKEN_SECONDS=0.5 mutant "$control" queue 80 $q control 's/many receivers/many  receivers/'
-mutant "receive: a store instead of the CAS on the slot" queue 0 $q receive 's/!weir_cas_full\(&slot->word, &word, claim\)/(weir_store_full(&slot->word, claim), 0)/'
-mutant "send: a store instead of the CAS on the slot" queue 0 $q send 's/!weir_cas_full\(\s*&slot->word, &word,\s*(weir__slot_make\(WEIR_QUEUE_SLOT_STATE_WRITING, self, 0, lap\))\)/(weir_store_full(&slot->word, $1), 0)/'
-mutant "send: full before the bytes are there" queue 0 $q early 's/(copy\(slot \+ 1, data, bytes\);)(.*?)(commit\(v, slot, pos, bytes\);)/$2$3$1/s'
-mutant "send: free slots are not told from those of the last lap" queue 0 $q lap 's/ahead == 0 && weir_queue_slot_word_state\(word\) == WEIR_QUEUE_SLOT_STATE_FREE/weir_queue_slot_word_state(word) == WEIR_QUEUE_SLOT_STATE_FREE/'
+mutant "receive: a store instead of the CAS of the claim" queue 0 $c receive 's/!weir_cas_full\(weir__take_at\(v, pos\), &take, claim\)/(weir_store_full(weir__take_at(v, pos), claim), 0)/'
+mutant "send: a store instead of the CAS of the claim" queue 0 $c send 's/!weir_cas_full\(weir__send_at\(v, pos\), &word,\s*(weir__send_make\(WEIR_QUEUE_SEND_STATE_CLAIMED, self,\s*weir__lap\(v, pos\)\))\)/(weir_store_full(weir__send_at(v, pos), $1), 0)/'
+mutant "send: full before the bytes are there" queue 0 $q early 's/(copy\(\(uint8_t \*\)slot \+ v->data, data, bytes\);)(.*?)(commit\(v, slot, pos, bytes\);)/$2$3$1/s'
+mutant "send: room is not looked for" queue 0 $c room-for 's/weir__unlikely\(!has_room\(v, pos\)\)/0/'
 mutant "put_back: first is not pulled back" queue-loan 0 $q pull 's/weir__queue_pull_back\(v, pos\);//'
-mutant "pull_back: no new tag" queue-loan 0 $q tag 's/weir_queue_first_tag\(first\) \+ 1/weir_queue_first_tag(first)/'
-mutant "shutdown: receivers do not seal" queue 0 $q seal 's/(static bool seal.*?)weir_cas_full\(&slot->word, &word,\s*weir__slot_make\(WEIR_QUEUE_SLOT_STATE_SEALED, 0, 0,\s*weir_queue_slot_word_lap\(word\)\)\);/$1(void)slot;/s; s/if \(!seal\(v, slot, word\)\)\s*return -EAGAIN;\s*continue;[^\n]*/return seal(v, slot, word) ? -ESHUTDOWN : -EAGAIN;/'
-mutant "receive: copied out after the slot was given up" queue 0 $q late 's/(copy\(data, slot \+ 1, bytes\);)(.*?)(retire\(v, slot, pos\);)/$2$3$1/s'
+mutant "pull_back: no new tag, and no look back" queue-loan 0 $c tag 's/weir_queue_first_tag\(first\) \+ 1/weir_queue_first_tag(first)/; s/if \(weir__unlikely\(weir__queue_waits\(v, pos\)\)\)/if (0)/'
+mutant "shutdown: receivers do not seal" queue 0 $c seal 's/(static int ended.*?if \(ahead >= 0\)\s*return -EAGAIN;[^\n]*)/$1\n\treturn -ESHUTDOWN;/s'
+mutant "receive: copied out after the slot was given up" queue 0 $q late 's/(copy\(data, \(uint8_t \*\)slot \+ v->data, bytes\);)(.*?)(retire\(v, pos\);)/$2$3$1/s'
 mutant "wake: nobody is woken after a commit" queue-wait 0 $q wake 's/(finish\(&v->shm->tail, pos\);\s*)weir__waitq_wake\(&v->shm->not_empty\);/$1/'
 s=lib/obj/sem.c
 mutant "acquire: room is looked at before the retry only" sem 0 $s room 's/(static int take_on\([^{]*\{)(.*?)too_few\(/$1 bool first = true;$2first \&\& !(first = false) \&\& too_few(/s'
@@ -96,8 +97,8 @@ mutant "directory: published before it is whole" directory 0 $d whole 's/(\n\tpl
 mutant "unlink: without looking who is there" directory 0 $d unlink 's/if \(!weir_cas_full\(&seg->dir\[index\], &off, TOMBSTONE\)\)\s*return -ENOENT;/weir_store_full(\&seg->dir[index], TOMBSTONE);/'
 a=lib/obj/queue_admin.c
 mutant "recovery: the dead one's message is dropped" queue-loan 80 $a drop 's/bool drop = .*?;/bool drop = true;/'
-mutant "recovery: tries are not counted" queue-loan 80 $a tries 's/weir_queue_slot_word_tries\(word\) \+ 1/weir_queue_slot_word_tries(word)/'
-mutant "recovery: a half-written message is called sent" queue 80 $a half 's/(static void skip.*?)WEIR_QUEUE_SLOT_STATE_FREE, 0, 0,\s*weir_queue_slot_word_lap\(word\) \+ 1/$1WEIR_QUEUE_SLOT_STATE_FULL, 0, 0, weir_queue_slot_word_lap(word)/s'
+mutant "recovery: tries are not counted" queue-loan 80 $a tries 's/weir_queue_take_word_tries\(take\) \+ 1/weir_queue_take_word_tries(take)/'
+mutant "recovery: a half-written message is called sent" queue 80 $a half 's/(static void skip.*?)WEIR_QUEUE_SLOT_STATE_VOID/$1WEIR_QUEUE_SLOT_STATE_FULL/s'
 mutant "recovery: first is not pulled back" queue 80 $a first 's/\n\tfind_first\(&v\);//'
 r=lib/obj/sem_recover.c
 mutant "recovery: nothing is given back" sem-line 80 $r nothing 's/if \(!weir__sem_view\(victim->seg, object, &v\)/if (victim || !weir__sem_view(victim->seg, object, \&v)/'

@@ -11,7 +11,7 @@
  *     told -ESHUTDOWN.
  * take: the first position that is not being read.  If that one is being written: -EAGAIN,
  *     although later ones may be full.  If there is none: -EAGAIN; -ESHUTDOWN if closed, unless
- *     others are reading (theirs may come back) or there is no room either.
+ *     others are reading (theirs may come back).
  * back: (put_back, or a receive without room for the message) two steps: first the message may be
  * taken again, then it must be taken before later ones.  The same for a message whose receiver
  * died.  A receiver that overlaps it may have looked before and go past the message, but not to
@@ -127,7 +127,7 @@ static bool others_read(const struct op *op, const struct queue *q)
 }
 
 /* Nothing for a receiver. */
-static enum verdict nothing(const struct history *h, const struct op *op, struct queue *q)
+static enum verdict nothing(const struct op *op, struct queue *q)
 {
 	for (uint32_t i = 0; i < q->count; i++) {
 		if (q->slot[i].is == WRITING)
@@ -136,12 +136,12 @@ static enum verdict nothing(const struct history *h, const struct op *op, struct
 			return REFUSED;
 	}
 	if (op->result == -ESHUTDOWN) {
-		if (!q->closed || q->count == h->capacity || others_read(op, q))
+		if (!q->closed || others_read(op, q))
 			return REFUSED;
 		q->sealed = 1;
 		return COMPLETE;
 	}
-	return !q->closed || q->count == h->capacity || others_read(op, q) ? COMPLETE : REFUSED;
+	return !q->closed || others_read(op, q) ? COMPLETE : REFUSED;
 }
 
 /* May slot i be taken? */
@@ -161,14 +161,13 @@ static bool takeable(const struct op *op, const struct queue *q, uint32_t i)
 	return q->slot[i].is == FULL || q->slot[i].is == BACK;
 }
 
-static enum verdict take(const struct history *h, const struct op *op, struct queue *q,
-			 uint32_t choice)
+static enum verdict take(const struct op *op, struct queue *q, uint32_t choice)
 {
 	bool unknown = (op->flags & OP_OPTIONAL) || op->result == -EMSGSIZE;
 	struct slot *slot = &q->slot[choice];
 
 	if (op->result < 0 && op->result != -EMSGSIZE)
-		return choice == 0 ? nothing(h, op, q) : LAST;
+		return choice == 0 ? nothing(op, q) : LAST;
 	if (choice >= q->count)
 		return LAST;
 	if (!unknown && slot->id != op->value)
@@ -289,7 +288,7 @@ static enum verdict apply(const struct history *h, const struct op *op, uint32_t
 	if (op->kind == DEATH)
 		return death(op, q, choice);
 	if (step == 0 && (op->kind == RECV || op->kind == TAKE))
-		return take(h, op, q, choice);
+		return take(op, q, choice);
 	if (choice > 0)
 		return LAST;
 	if (op->kind == SHUTDOWN) {

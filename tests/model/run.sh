@@ -10,7 +10,7 @@ seed=${SEED:-1}
 . tests/jobs.bash
 model=$build/model/model
 mapfile -t models < <("$model" --list | awk '{print $1 ($2 == "deaths" ? "/" : "")}') # "/": somebody may die
-mapfile -t twins < <(sed -n 's/^twin //p' tests/model/twins.txt | grep -vx control)
+mapfile -t twins < <(sed -n 's/^twin //p' tests/model/twins.txt | grep -v '^control')
 
 # Those of two threads that are alive end by themselves: `make prove` lets them.
 pairs=" $("$model" --list | awk '$3 == 2 {print $1}' | tr '\n' ' ')"
@@ -26,7 +26,7 @@ deep() { # seconds per model, per twin, per model of two threads alive
 	for t in "${twins[@]}"; do JOBS_QUIET=1 job tests/model/twins.sh "$build" "$2" "$t"; done
 }
 job "$model" --litmus
-JOBS_QUIET=1 job tests/model/twins.sh "$build" 20 control
+JOBS_QUIET=1 job tests/model/twins.sh "$build" 20 control control-no-tag
 case $how in
 full)
 	deep "${MODEL_BUDGET:-120}" 60 3600

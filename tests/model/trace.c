@@ -88,10 +88,19 @@ static void object_name(uint64_t block, uint64_t off, char *ret, size_t bytes)
 	}
 	in -= h->bytes;
 	if (o->type == 4) {
-		uint32_t stride = ((const struct weir_queue_shm *)(const void *)o)->slot_bytes;
+		const struct weir_queue_shm *q = (const void *)o;
+		uint64_t claims = (q->slot_count * UINT64_C(8) + 63) / 64 * 64;
+		bool send = in < claims;
 
-		snprintf(ret, bytes, "slot[%u]", (unsigned)(in / stride));
-		field_name("queue_slot", in % stride, ret, bytes);
+		if (in < 2 * claims) {
+			in -= send ? 0 : claims;
+			snprintf(ret, bytes, "%s[%u]", send ? "send" : "take", (unsigned)(in / 8));
+			field_name(send ? "queue_send" : "queue_take", in % 8, ret, bytes);
+			return;
+		}
+		in -= 2 * claims;
+		snprintf(ret, bytes, "slot[%u]", (unsigned)(in / q->slot_bytes));
+		field_name("queue_slot", in % q->slot_bytes, ret, bytes);
 		return;
 	}
 	part = parts[o->type] ? weir_layout_find(parts[o->type]) : NULL;

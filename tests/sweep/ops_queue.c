@@ -50,15 +50,21 @@ static void queue_far(struct world *w)
 		(void *)(base + 64 * weir_object_block_units(weir_load_acquire(
 					     &((struct weir_object_shm *)(void *)base)->block)));
 	uint64_t pos = (UINT64_C(1) << 45) + 4 * SLOTS - 2 + w->seed % 5;
+	size_t claims = (SLOTS * sizeof(struct weir_queue_send_shm) + 63) / 64 * 64;
 
 	weir_store_full(&shm->tail, pos);
 	weir_store_full(&shm->first, pos);
+	weir_store_full(&shm->room, pos);
 	for (uint64_t i = 0; i < SLOTS; i++) {
+		struct weir_queue_send_shm *sends = (void *)(shm + 1);
+		struct weir_queue_take_shm *takes = (void *)((uint8_t *)sends + claims);
 		struct weir_queue_slot_shm *slot =
-			(void *)((uint8_t *)(shm + 1) + i * shm->slot_bytes);
+			(void *)((uint8_t *)takes + claims + i * shm->slot_bytes);
 		uint64_t lap = pos / SLOTS + (i < pos % SLOTS);
 
-		weir_store_full(&slot->word, weir_queue_slot_word_set_lap(0, lap));
+		weir_store_full(&slot->word, weir_queue_slot_word_set_lap(0, lap - 1));
+		weir_store_full(&sends[i].word, weir_queue_send_word_set_lap(0, lap - 1));
+		weir_store_full(&takes[i].word, weir_queue_take_word_set_lap(0, lap));
 	}
 }
 

@@ -376,6 +376,80 @@ Test(queue, who_holds_the_last_message_itself_is_not_told_to_wait_for_it)
 	weir_segment_close(seg);
 }
 
+Test(queue, is_drained_for_who_has_taken_all_it_has_room_for)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 2);
+	struct weir_msg msg[2];
+	struct weir_msg more;
+
+	for (uint64_t i = 0; i < 2; i++)
+		put(q, i);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(weir_queue_try_take(q, &msg[i]), 0);
+	cr_assert_eq(weir_queue_shutdown(q), 0);
+	cr_assert_eq(weir_queue_try_take(q, &more), -ESHUTDOWN);
+	cr_assert_eq(weir_queue_put_back(q, &msg[1]), 0);
+	cr_assert_eq(weir_queue_try_take(q, &more), 0);
+	cr_assert_eq(*(uint64_t *)more.data, 1);
+	cr_assert_eq(weir_queue_done(q, &more), 0);
+	cr_assert_eq(weir_queue_done(q, &msg[0]), 0);
+	cr_assert_eq(weir_queue_try_take(q, &more), -ESHUTDOWN);
+	weir_segment_close(seg);
+}
+
+/* With nobody who receives, and in turns with messages. */
+Test(queue, loans_that_were_given_up_use_nothing_up)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	struct weir_queue_stat s;
+	struct weir_msg msg;
+
+	for (uint64_t round = 0; round < 5; round++) {
+		for (int i = 0; i < 7; i++) {
+			cr_assert_eq(weir_queue_try_loan(q, &msg), 0);
+			cr_assert_eq(weir_queue_abort(q, &msg), 0);
+			cr_assert_eq(weir_queue_abort(q, &msg), -EINVAL);
+		}
+		for (uint64_t i = 0; i < 4; i++)
+			put(q, round * 4 + i);
+		cr_assert_eq(weir_queue_try_loan(q, &msg), -EAGAIN);
+		weir_queue_stat(q, &s);
+		cr_assert_eq(s.depth, 4);
+		cr_assert_eq(s.writing + s.reading, 0);
+		for (uint64_t i = 0; i < 4; i++)
+			cr_assert_eq(get(q), round * 4 + i);
+	}
+	weir_segment_close(seg);
+}
+
+/* A copy of a loan is worth nothing once the loan is over, also when its slot has another. */
+Test(queue, a_loan_ends_once)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 2);
+	struct weir_msg msg;
+	struct weir_msg copy;
+
+	for (int lap = 0; lap < 3; lap++) {
+		cr_assert_eq(weir_queue_try_loan(q, &msg), 0);
+		copy = msg;
+		msg.bytes = 0;
+		cr_assert_eq(weir_queue_commit(q, &msg), 0);
+		msg = copy;
+		cr_assert_eq(weir_queue_commit(q, &msg), -EINVAL);
+		cr_assert_eq(weir_queue_abort(q, &msg), -EINVAL);
+		cr_assert_eq(weir_queue_try_take(q, &msg), 0);
+		copy = msg;
+		cr_assert_eq(weir_queue_done(q, &msg), 0);
+		msg = copy;
+		cr_assert_eq(weir_queue_done(q, &msg), -EINVAL);
+		cr_assert_eq(weir_queue_put_back(q, &msg), -EINVAL);
+	}
+	weir_segment_close(seg);
+}
+
 Test(queue, waiting_receivers_learn_at_once_that_the_last_message_is_done)
 {
 	struct weir_segment *seg = help_segment();

@@ -41,9 +41,9 @@ WEIR_API int weir_queue_close(struct weir_queue *queue);
  * Returns  0; -EMSGSIZE; -ESHUTDOWN the queue is closed; -EAGAIN; -ETIMEDOUT, -ECANCELED; -EUSERS.
  * Order    each sender's messages arrive in its order; all in the order of their claims.
  * Progress lock-free until it sleeps.  No system call unless it waits or somebody sleeps, or a try_
- *          would say -EAGAIN: then it looks for the dead, once in WEIR_RECOVERY_NS.
+ *          says -EAGAIN: every eighth looks for the dead, at most once in WEIR_RECOVERY_NS.
  * Crash    before the commit: no message, its slot is skipped; after it: the message is in.
- * Source   D. Vyukov's bounded MPMC queue, with the owner stamped into the claim.
+ * Source   D. Vyukov's bounded MPMC queue; claims name their owner and lie apart from the slot.
  */
 WEIR_API int weir_queue_send(struct weir_queue *queue, const void *data, uint32_t bytes,
 			     struct weir_ctx *ctx);

@@ -8,9 +8,9 @@
 	M(sem_cancel3) M(sem_clear) M(sem_resize) M(sem_shrink) M(sem_kill_resize) \
 	M(sem_kill) M(sem_kill_waiter) \
 	M(sem_kill_granted) M(sem_kill_two) M(sem_kill3) M(sem_close) M(sem_reuse) M(sem_race) \
-	M(queue_try) M(queue_senders) M(queue_lap) M(queue_wait1) M(queue_wait) \
+	M(queue_try) M(queue_senders) M(queue_lap) M(queue_lapped) M(queue_wait1) M(queue_wait) \
 	M(queue_late) M(queue_2p1c) M(queue_2p2c) M(queue_put_back) M(queue_both_back) \
-	M(queue_abort) \
+	M(queue_over) M(queue_abort) M(queue_void) \
 	M(queue_shutdown) M(queue_kill_sender) M(queue_kill_receiver) M(queue_kill_loan) \
 	M(queue_reuse) M(queue_reuse_take) M(queue_race) \
 	M(waitq_wake) M(waitq_wake2) M(waitq_wakers) \

@@ -210,6 +210,21 @@ const struct model queue_lap = {.name = "queue-lap",
 				.check = check_alive,
 				.quick = true};
 
+static void send_a_lap_more(int self)
+{
+	try_send(self);
+	try_send(self);
+	try_recv(self);
+	try_send(self);
+}
+
+const struct model queue_lapped = {.name = "queue-lapped",
+				   .what = "a slow sender, and one who sends a lap more",
+				   .body = {send_one, send_a_lap_more},
+				   .peers = 2,
+				   .setup = setup_two,
+				   .check = check_alive};
+
 /* --- waiting ---------------------------------------------------------------------------------- */
 
 /* One is there already. */
@@ -392,6 +407,53 @@ const struct model queue_both_back = {.name = "queue-both-back",
 				      .check = check_count,
 				      .quick = true};
 
+/* 0 is at work on the second message, 1 on the first, for the second time. */
+static void setup_over(void)
+{
+	make(3);
+	for (int i = 0; i < 2; i++)
+		EXPECT(try_send(0) == 0);
+	world_as(1);
+	EXPECT(weir_queue_try_take(queue[1], &both[0]) == 0);
+	world_as(0);
+	EXPECT(weir_queue_try_take(queue[0], &both[1]) == 0);
+	world_as(1);
+	EXPECT(weir_queue_put_back(queue[1], &both[0]) == 0);
+	EXPECT(weir_queue_try_take(queue[1], &both[0]) == 0);
+	world_as(0);
+}
+
+static void second_back(int self)
+{
+	struct weir_msg msg = both[1];
+
+	EXPECT(weir_queue_put_back(queue[self], &msg) == 0);
+}
+
+static void first_done(int self)
+{
+	struct weir_msg msg = both[0];
+
+	EXPECT(weir_queue_done(queue[self], &msg) == 0);
+}
+
+static void check_over(void)
+{
+	world_as(0);
+	while (try_recv(0) == 0) { /* Ends: it gets emptier. */
+	}
+	EXPECT(books.count[0] + books.count[2] == 1);
+}
+
+const struct model queue_over = {
+	.name = "queue-over",
+	.what = "one puts a message back; another, done, steps to it, for a third",
+	.body = {second_back, first_done, recv_one},
+	.peers = 3,
+	.setup = setup_over,
+	.check = check_over,
+	.quick = true};
+
 const struct model queue_abort = {.name = "queue-abort",
 				  .what = "a loan is given up between two sends",
 				  .body = {send_two, loan_abort},
@@ -399,6 +461,32 @@ const struct model queue_abort = {.name = "queue-abort",
 				  .setup = setup_two,
 				  .check = check_count,
 				  .quick = true};
+
+static void setup_void(void)
+{
+	make(2);
+	for (int i = 0; i < 2; i++)
+		loan_abort(0);
+	for (int i = 0; i < 2; i++) { /* The first of eight refusals is looked at twice. */
+		world_as(i);
+		EXPECT(try_recv(i) == -EAGAIN);
+	}
+	world_as(0);
+}
+
+static void check_void(void)
+{
+	EXPECT(books.sent[0] == 1 && books.sent[1] == 1);
+	check_alive();
+}
+
+const struct model queue_void = {.name = "queue-void",
+				 .what = "two send where two loans were given up",
+				 .body = {send_one, send_one},
+				 .peers = 2,
+				 .setup = setup_void,
+				 .check = check_void,
+				 .quick = true};
 
 /* --- closing ---------------------------------------------------------------------------------- */
 
