@@ -170,9 +170,7 @@ static void check_queue(const struct snapshot *snap, const struct snap_object *o
 	if (v.odd)
 		found(findings, snap, o->name, "slots",
 		      "%u slots have a state or a length that does not exist", v.odd);
-	/* Both are hints: what was given up can lie between, and a sender may have died before he
-	 * moved his. */
-	if ((int64_t)((v.tail - v.first) << 12) >> 12 < -(int64_t)v.shm->slot_count)
+	if (!queue_ends_fit(&v))
 		found(findings, snap, o->name, "ends", "first is %llu, tail is %llu, %u slots",
 		      (unsigned long long)v.first, (unsigned long long)v.tail, v.shm->slot_count);
 	for (uint32_t i = 0; i < v.shm->slot_count; i++) {

@@ -164,6 +164,9 @@ struct queue_claim {
 	uint64_t position;
 };
 bool queue_claim(const struct queue_view *view, uint32_t slot, struct queue_claim *ret);
+/* Both ends may lag, and what was given up may lie between them, but what they have passed has been
+ * claimed, or finished by its sender. */
+bool queue_ends_fit(const struct queue_view *view);
 /* The message that waits at `position`, its bytes and the deliveries that failed; NULL if none. */
 const uint8_t *queue_message(const struct queue_view *view, uint64_t position, uint32_t *ret_bytes,
 			     uint32_t *ret_tries);

@@ -303,6 +303,18 @@ bool queue_claim(const struct queue_view *view, uint32_t slot, struct queue_clai
 	       laps(view, weir_queue_send_word_lap(send), weir_queue_slot_word_lap(word)) > 0;
 }
 
+bool queue_ends_fit(const struct queue_view *view)
+{
+	uint64_t last = (view->tail - 1) & WEIR_QUEUE_TAIL_POS_MAX;
+	uint64_t passed = (view->first - 1) & WEIR_QUEUE_TAIL_POS_MAX;
+	uint32_t count = view->shm->slot_count;
+
+	return laps(view, weir_queue_send_word_lap(view->sends[last % count].word), last / count) >=
+		       0 &&
+	       laps(view, weir_queue_slot_word_lap(queue_slot(view, passed)->word),
+		    passed / count) >= 0;
+}
+
 const uint8_t *queue_message(const struct queue_view *view, uint64_t position, uint32_t *ret_bytes,
 			     uint32_t *ret_tries)
 {

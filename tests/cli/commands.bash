@@ -533,6 +533,7 @@ lie() { # name, offset, bytes: check finds it, the others go on
 	lie "queue: slots not a power of two" $((jobs + 64)) 03000000
 	lie "queue: slot_bytes" $((jobs + 68)) 41000000
 	lie "queue: tail far away" $((jobs + 128)) ffffffffffff0000
+	lie "queue: first far away" $((jobs + 192)) ffffffffffff0000
 	lie "limiter: interval 0" $((mail + 88)) 0000000000000000
 	lie "limiter: sets" $((mail + 100)) ffffff7f
 	lie "limiter: tick_shift" $((mail + 104)) ff000000
