@@ -21,7 +21,7 @@
  * receivers, that they are finished with the last lap, he reads for many positions at once (room).
  *
  * When a message is put back, first may be past it: it is pulled back, with a new tag, so that a
- * late receiver's step forward fails.
+ * late receiver's step forward fails (or, when the tag has come round, is taken back by himself).
  */
 #include <stdlib.h>
 #include <string.h>

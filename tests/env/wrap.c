@@ -2,6 +2,9 @@
 /* Counters that come to their end: F18.  Most begin near it; the others are put there. */
 #include <weir/shm/all.h>
 
+/* First: its functions have a parameter seg, as env.h has a variable. */
+#include "obj/queue_word.h"
+
 #include "env.h"
 
 /* The segment's own memory; what the library gives is read-only. */
@@ -129,7 +132,7 @@ static void queue_put_at(uint64_t pos, uint32_t slots, uint32_t index)
 {
 	struct weir_queue_shm *shm = object(index);
 	uint64_t lap = pos / slots;
-	size_t claims = (slots * sizeof(struct weir_queue_send_shm) + 63) / 64 * 64;
+	size_t claims = weir__claims_bytes(slots);
 
 	put(&shm->tail, pos);
 	put(&shm->room, pos);

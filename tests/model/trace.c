@@ -5,6 +5,7 @@
 #include <weir/layout.h>
 
 #include "core.h"
+#include "obj/queue_word.h"
 #include "seg/seg.h"
 
 #define OUTCOMES 64
@@ -89,7 +90,7 @@ static void object_name(uint64_t block, uint64_t off, char *ret, size_t bytes)
 	in -= h->bytes;
 	if (o->type == 4) {
 		const struct weir_queue_shm *q = (const void *)o;
-		uint64_t claims = (q->slot_count * UINT64_C(8) + 63) / 64 * 64;
+		uint64_t claims = weir__claims_bytes(q->slot_count);
 		bool send = in < claims;
 
 		if (in < 2 * claims) {

@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include <weir/shm/all.h>
 
-#include "os/atomic.h"
+#include "obj/queue_word.h"
 #include "sweep.h"
 
 #define STATES(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -40,7 +40,7 @@ static void note_message(struct world *w, const struct weir_msg *msg)
 
 /* --- queue ------------------------------------------------------------------------------- */
 
-enum { Q_EMPTY, Q_ONE, Q_LAST_SLOT, Q_FULL, Q_WRAPPED, Q_WAITED, Q_FAR };
+enum { Q_EMPTY, Q_ONE, Q_LAST_SLOT, Q_FULL, Q_WRAPPED, Q_WAITED, Q_FAR, Q_VOID };
 
 /* A queue of SLOTS slots whose positions no longer fit a lap and a slot. */
 static void queue_far(struct world *w)
@@ -50,7 +50,7 @@ static void queue_far(struct world *w)
 		(void *)(base + 64 * weir_object_block_units(weir_load_acquire(
 					     &((struct weir_object_shm *)(void *)base)->block)));
 	uint64_t pos = (UINT64_C(1) << 45) + 4 * SLOTS - 2 + w->seed % 5;
-	size_t claims = (SLOTS * sizeof(struct weir_queue_send_shm) + 63) / 64 * 64;
+	size_t claims = weir__claims_bytes(SLOTS);
 
 	weir_store_full(&shm->tail, pos);
 	weir_store_full(&shm->first, pos);
@@ -68,14 +68,27 @@ static void queue_far(struct world *w)
 	}
 }
 
+/* Nothing but loans that were given up: the next sender has to pass them first. */
+static void queue_void(struct world *w)
+{
+	struct weir_msg msg;
+
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		must(weir_queue_try_loan(w->peer[1].queue, &msg) == 0);
+		must(weir_queue_abort(w->peer[1].queue, &msg) == 0);
+	}
+}
+
 static void queue_fill(struct world *w, uint32_t state)
 {
-	static const uint32_t counts[] = {0, 1, SLOTS - 1, SLOTS, 2, 0, 2};
+	static const uint32_t counts[] = {0, 1, SLOTS - 1, SLOTS, 2, 0, 2, 0};
 
 	if (state == Q_FAR)
 		queue_far(w);
 	else
 		roll_queue(w, state == Q_WRAPPED);
+	if (state == Q_VOID)
+		queue_void(w);
 	for (uint32_t i = 0; i < counts[state]; i++)
 		queue_put(w, 1 + i);
 	if (state == Q_WAITED)
@@ -91,6 +104,8 @@ static void send_prepare(struct world *w)
 static void receive_in(struct world *w, uint32_t state)
 {
 	queue_fill(w, state);
+	if (state == Q_VOID)
+		queue_put(w, 1); /* Its receiver steps over them. */
 	w->known.leaving = w->known.queued_count ? w->known.queued[0] : 0;
 	if (state == Q_FULL)
 		must(weir_queue_wait_send(w->peer[1].queue, &(struct weir_wait){0}) == 0);
@@ -361,7 +376,8 @@ static int op_recv_overtaken(struct world *w)
 #define SOME STATES("one", "last_slot", "full", "wrapped", "far")
 
 const struct row queue_rows[] = {
-	{"queue_send", STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0,
+	{"queue_send",
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far", "void"), 0,
 	 send_prepare, NULL, op_queue_send, NULL, NULL, check_everything},
 	{"queue_send_batch",
 	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0, batch_prepare,
@@ -371,12 +387,13 @@ const struct row queue_rows[] = {
 	{"queue_send_wait", STATES("to_sleep", "asleep"), ROW_LAST_REAL, full_queue_prepare, NULL,
 	 op_queue_send_wait, room_during, NULL, check_everything},
 	{"queue_loan_commit",
-	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0, send_prepare,
-	 NULL, op_queue_loan, NULL, NULL, check_everything},
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far", "void"), 0,
+	 send_prepare, NULL, op_queue_loan, NULL, NULL, check_everything},
 	{"queue_loan_abort",
-	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0, abort_prepare,
-	 NULL, op_queue_abort, NULL, NULL, check_everything},
-	{"queue_recv", STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far"), 0,
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far", "void"), 0,
+	 abort_prepare, NULL, op_queue_abort, NULL, NULL, check_everything},
+	{"queue_recv",
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far", "void"), 0,
 	 receive_prepare, NULL, op_queue_recv, NULL, NULL, check_everything},
 	{"queue_recv_wait", STATES("to_sleep", "asleep"), ROW_LAST_REAL, NULL, NULL,
 	 op_queue_recv_wait, message_during, NULL, check_everything},
