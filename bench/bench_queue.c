@@ -43,57 +43,79 @@ void bench_queue_wrong(const char *name)
 	exit(1);
 }
 
-/* --- the raw line -------------------------------------------------------------------------- */
+/* --- the raw lines ------------------------------------------------------------------------- */
 
-/* `bytes` more lie in lines of their own behind the one that is polled. */
-BENCH_INLINE void raw_write(_Atomic uint64_t *line, uint64_t value, size_t bytes)
+#define PLACES 512
+
+/* One direction.  What it costs depends on where in the last-level cache the address lies, by a
+ * third and more; a queue goes through many addresses, so these do as well, one a batch. */
+struct raw {
+	struct {
+		_Alignas(64) uint64_t batch;
+	} turn[2]; /* of the pinger, of the ponger */
+	struct {
+		_Alignas(64) _Atomic uint64_t line;
+		_Alignas(64) uint8_t data[64];
+	} place[PLACES];
+};
+
+BENCH_INLINE void raw_write(struct raw *r, uint64_t i, uint64_t value, size_t bytes)
 {
 	uint8_t data[64];
 
 	__asm__ volatile("" : "=m"(data));
-	memcpy((uint8_t *)line + 64, data, bytes);
-	atomic_store_explicit(line, value, memory_order_release);
+	memcpy(r->place[i].data, data, bytes);
+	atomic_store_explicit(&r->place[i].line, value, memory_order_release);
 }
 
-BENCH_INLINE void raw_await(_Atomic uint64_t *line, uint64_t value, size_t bytes, bool both)
+BENCH_INLINE void raw_await(struct raw *r, uint64_t i, uint64_t value, size_t bytes, bool both)
 {
 	uint8_t data[64];
 
 	for (;;) {
-		uint64_t seen = atomic_load_explicit(line, memory_order_acquire);
+		uint64_t seen = atomic_load_explicit(&r->place[i].line, memory_order_acquire);
 
 		if (both)
-			__builtin_prefetch((uint8_t *)line + 64);
+			__builtin_prefetch(r->place[i].data);
 		if (seen == value)
 			break;
 		bench_relax();
 	}
-	memcpy(data, (uint8_t *)line + 64, bytes);
+	memcpy(data, r->place[i].data, bytes);
 	__asm__ volatile("" : : "m"(data));
 }
 
-BENCH_INLINE void raw_pings(_Atomic uint64_t *mine, _Atomic uint64_t *theirs, size_t bytes,
-			    bool both, uint64_t count)
+/* `count` is a multiple of BATCH. */
+BENCH_INLINE void raw_pings(struct raw *mine, struct raw *theirs, size_t bytes, bool both,
+			    uint64_t count)
 {
 	uint64_t step = mine == theirs ? 2 : 1; /* On one line each answer is a step as well. */
-	uint64_t value = atomic_load(mine);
 
-	for (uint64_t i = 0; i < count; i++, value += step) {
-		raw_write(mine, value + 1, bytes);
-		raw_await(theirs, value + step, bytes, both);
+	for (uint64_t b = 0; b < count / BATCH; b++) {
+		uint64_t i = mine->turn[0].batch++ % PLACES;
+		uint64_t value = atomic_load(&mine->place[i].line);
+
+		for (uint64_t n = 0; n < BATCH; n++, value += step) {
+			raw_write(mine, i, value + 1, bytes);
+			raw_await(theirs, i, value + step, bytes, both);
+		}
 	}
 }
 
-BENCH_INLINE void raw_pongs(_Atomic uint64_t *mine, _Atomic uint64_t *theirs, size_t bytes,
-			    bool both, uint64_t count)
+BENCH_INLINE void raw_pongs(struct raw *mine, struct raw *theirs, size_t bytes, bool both,
+			    uint64_t count)
 {
 	uint64_t step = mine == theirs ? 2 : 1;
-	/* The first ping may be there already: at rest the one line is even. */
-	uint64_t value = atomic_load(mine) & ~(step - 1);
 
-	for (uint64_t i = 0; i < count; i++, value += step) {
-		raw_await(theirs, value + 1, bytes, both);
-		raw_write(mine, value + step, bytes);
+	for (uint64_t b = 0; b < count / BATCH; b++) {
+		uint64_t i = mine->turn[1].batch++ % PLACES;
+		/* The first ping may be there already: at rest the one line is even. */
+		uint64_t value = atomic_load(&mine->place[i].line) & ~(step - 1);
+
+		for (uint64_t n = 0; n < BATCH; n++, value += step) {
+			raw_await(theirs, i, value + 1, bytes, both);
+			raw_write(mine, i, value + step, bytes);
+		}
 	}
 }
 
@@ -116,7 +138,7 @@ RAW_LOOPS(both, 64, true)
 static void *raw_make(uint32_t bytes)
 {
 	(void)bytes;
-	return bench_shared(64 + 64);
+	return bench_shared(sizeof(struct raw));
 }
 
 /* --- weir ---------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # broken.sh edits|run BUILD CC-FLAGS...: would the sweep notice?  The library with one fault: it loses, it
-# doubles, it wedges, it loses after a lost compare and swap; and without one (a blank more), which must
+# doubles, it wedges, it goes on after a lost compare and swap; and without one (a blank more), which must
 # pass.  edits: do they still apply?
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -44,6 +44,7 @@ fault() { # name, what the sweep must count, row, file, perl program over the wh
 	rm -rf "$dir"
 }
 q=lib/obj/queue_admin.c
+c=lib/obj/queue_claim.c
 r=lib/obj/sem_recover.c
 # shellcheck disable=SC2016 # The dollars are perl's.
 {
@@ -52,6 +53,9 @@ r=lib/obj/sem_recover.c
 	fault doubles doubled sem_release $r 's/if \(weir__seq_diff\(weir__sem_latest\(v, word, victim->thread, 0\), seq\) >= 0\)\s*return true;//'
 	fault retries lost sem_try_acquire lib/obj/sem.c 's/(static int take_lost.*?take_on\(v, self, )weight/$1 2 * weight/s'
 	fault halves lost sem_release lib/obj/sem.c 's/(fast == LOST\).*?give_on\(v, \(uint32_t\)self, )weight/$1 weight - 1/s'
+	fault free doubled limiter_allow lib/obj/limiter.c 's/if (\(weir_cas_full\(&limiter->shm->tat, &tat, now \+ next\)\))\s*return 0;/$1; return 0;/'
+	fault claims lost queue_send_lost $c 's/continue;(\s*WEIR_CRASH_POINT\(queue_send_claimed\))/;$1/'
+	fault takes doubled queue_recv_lost $c 's/continue;(\s*WEIR_CRASH_POINT\(queue_receive_claimed\))/;$1/'
 	fault wedges wedged queue_send $q 's/(static void skip\([^{]*\{)/$1\n\tif (victim)\n\t\treturn;/'
 }
 [ "$how" = edits ] || echo "reached faults seen by the sweep: $((passed > 0 ? passed - 1 : 0))"

@@ -265,7 +265,15 @@ static int open_new(struct weir_segment *seg, struct weir_sem **ret_sem)
 	return weir_sem_open(seg, "new", &opts, ret_sem);
 }
 
-enum { OBJ_VIRGIN, OBJ_REUSED, OBJ_EXISTS };
+enum {
+	OBJ_VIRGIN,
+	OBJ_REUSED,
+	OBJ_EXISTS,
+	OBJ_LOST_BLOCK,
+	OBJ_LOST_ENTRY,
+	OBJ_LOST_NAME,
+	OBJ_LOST_READY
+};
 
 static void object_prepare(struct world *w)
 {
@@ -281,6 +289,25 @@ static void object_prepare(struct world *w)
 		must(open_new(w->peer[0].seg, &sem) == 0);
 		weir_sem_close(sem);
 	}
+}
+
+/* A peer is quicker to claim the block, the entry of the directory, or the name, or to use it. */
+static bool object_during(struct world *w, enum moment moment)
+{
+	static const uint32_t which[] = {0, 1, 1, 2};
+	struct weir_sem_opts opts = WEIR_OPTS(sem, .permits = 1);
+	struct weir_sem *sem;
+
+	if (w->state < OBJ_LOST_BLOCK)
+		return true;
+	if (!loses_swap(w, moment, which[w->state - OBJ_LOST_BLOCK]))
+		return false;
+	if (w->state >= OBJ_LOST_NAME)
+		must(open_new(w->peer[0].seg, &sem) == 0);
+	else
+		must(weir_sem_open(w->peer[0].seg, "other", &opts, &sem) == 0);
+	weir_sem_close(sem);
+	return true;
 }
 
 static int op_object(struct world *w)
@@ -430,8 +457,22 @@ static int op_unlink(struct world *w)
 
 static void unlink_prepare(struct world *w)
 {
+	uint32_t state = w->state;
+
 	w->state = OBJ_EXISTS;
 	object_prepare(w);
+	w->state = state;
+}
+
+/* State 1: a peer removes it first. */
+static bool unlink_during(struct world *w, enum moment moment)
+{
+	if (w->state == 0)
+		return true;
+	if (!loses_swap(w, moment, 0))
+		return false;
+	must(weir_object_unlink(w->peer[0].seg, "new") == 0);
+	return true;
 }
 
 /* --- spans ------------------------------------------------------------------------------- */
@@ -568,15 +609,17 @@ const struct row life_rows[] = {
 	 op_detach, detach_during, left_before, check_everything},
 	{"thread_end", STATES("holding_all", "with_waiter"), 0, detach_prepare, detach_arm,
 	 op_thread_end, detach_during, left_before, check_everything},
-	{"object_create", STATES("virgin", "reused", "exists"), 0, object_prepare, NULL, op_object,
-	 NULL, NULL, check_object},
+	{"object_create",
+	 STATES("virgin", "reused", "exists", "lost_block", "lost_entry", "lost_name",
+		"lost_ready"),
+	 0, object_prepare, NULL, op_object, object_during, NULL, check_object},
 	{"object_create_kind", STATES("queue", "limiter", "keyed", "breaker", "spans"), 0, NULL,
 	 NULL, op_kind, NULL, NULL, check_kind},
 	{"span_begin_end", STATES("first", "wrapped"), 0, span_prepare, span_arm, op_span, NULL,
 	 NULL, check_spans},
 	{"object_in_use", STATES("virgin"), 0, object_prepare, NULL, op_object, NULL, unlink_before,
 	 check_unlink},
-	{"object_unlink", STATES("exists"), 0, unlink_prepare, NULL, op_unlink, NULL, NULL,
-	 check_object},
+	{"object_unlink", STATES("exists", "lost_swap"), 0, unlink_prepare, NULL, op_unlink,
+	 unlink_during, NULL, check_object},
 	{0},
 };

@@ -269,13 +269,56 @@ static int op_sem_resize(struct world *w)
 	return weir_sem_resize(w->me.sem, w->state == 0 ? PERMITS + 2 : PERMITS - 1);
 }
 
+/* A peer gives some back right before compare and swap number `which` of the victim. */
+static bool peer_gives_during(struct world *w, enum moment moment, uint32_t which, uint32_t n)
+{
+	if (!loses_swap(w, moment, which))
+		return false;
+	must(weir_sem_release(w->peer[0].sem, n) == 0);
+	w->known.holds[0] -= n;
+	return true;
+}
+
+/* The victim gives back, grants peer 1, and finds nobody else waiting. */
+static void grant_lost_prepare(struct world *w)
+{
+	peer_takes(w, 0, 1);
+}
+
+static void grant_lost_arm(struct world *w)
+{
+	sem_take(&w->me, 2);
+}
+
+static bool grant_lost_during(struct world *w, enum moment moment)
+{
+	if (!w->known.waits) {
+		w->known.waits = 1;
+		must(weir_sem_start(w->peer[1].sem, 1) == -EINPROGRESS);
+		world_copy(w, &w->c, &w->v);
+	}
+	return peer_gives_during(w, moment, w->state, 1);
+}
+
+static bool enqueue_lost_during(struct world *w, enum moment moment)
+{
+	return peer_gives_during(w, moment, w->state, 1);
+}
+
+/* Enough for it, but it has said that it no longer wants them. */
+static bool cancel_lost_during(struct world *w, enum moment moment)
+{
+	return peer_gives_during(w, moment, 1, 2);
+}
+
 /* --- limiter ----------------------------------------------------------------------------- */
 
-enum { LIM_FULL, LIM_ONE_LEFT, LIM_EMPTY };
+enum { LIM_FULL, LIM_ONE_LEFT, LIM_EMPTY, LIM_LOST, LIM_LOST_LAST, LIM_LOST_NEW };
 
 static void limiter_prepare(struct world *w)
 {
-	uint32_t n = w->state == LIM_FULL ? 0 : w->state == LIM_ONE_LEFT ? TOKENS - 1 : TOKENS;
+	static const uint32_t counts[] = {0, TOKENS - 1, TOKENS, 2, TOKENS - 1, 0};
+	uint32_t n = counts[w->state];
 
 	for (uint32_t i = 0; i < n; i++) {
 		must(weir_limiter_allow(w->peer[1].limiter, 1, NULL) == 0);
@@ -289,6 +332,19 @@ static void keyed_prepare(struct world *w)
 {
 	limiter_prepare(w);
 	w->known.taking = 2;
+}
+
+/* A peer takes a token of each right before the victim's compare and swap. */
+static bool limiter_lost_during(struct world *w, enum moment moment)
+{
+	if (w->state < LIM_LOST)
+		return true;
+	if (!loses_swap(w, moment, 0))
+		return false;
+	must(weir_limiter_allow(w->peer[0].limiter, 1, NULL) == 0);
+	must(weir_limiter_allow_key(w->peer[0].keyed, "key", 3, 1, NULL) == 0);
+	w->known.taken++;
+	return true;
 }
 
 static int op_limiter(struct world *w)
@@ -374,6 +430,7 @@ static struct weir_limiter_set_shm *set_bytes(const struct world *w)
 
 enum { SECOND = 5 };
 static uint64_t entry_before;
+static uint64_t entry_meanwhile;
 
 /* The key has a second entry, which its next caller merges with the first; three tokens were taken
  * through each. */
@@ -386,20 +443,35 @@ static void merge_prepare(struct world *w)
 	set = set_bytes(w);
 	entry_before = weir_load_acquire(&set->entry[0]);
 	must(entry_before && !weir_load_acquire(&set->entry[SECOND]));
+	entry_meanwhile = entry_before;
 	weir_store_full(&set->entry[SECOND], entry_before);
 	w->known.taken_more = 6;
 	w->known.taking = 2;
+}
+
+/* A peer, right before the victim: merges them (state 1), takes one through the first (2). */
+static bool merge_lost_during(struct world *w, enum moment moment)
+{
+	if (w->state == 0)
+		return true;
+	if (!loses_swap(w, moment, w->state == 2))
+		return false;
+	must(weir_limiter_allow_key(w->peer[0].keyed, "key", 3, 1, NULL) == 0);
+	w->known.taken_more++;
+	if (w->state == 2)
+		entry_meanwhile = weir_load_acquire(&set_bytes(w)->entry[0]);
+	return true;
 }
 
 /* Between the two steps of the merge a death forgets what was taken through the second. */
 static void merge_before(struct world *w)
 {
 	const struct weir_limiter_set_shm *set = set_bytes(w);
+	uint64_t first = weir_load_acquire(&set->entry[0]);
+	bool half = !weir_load_acquire(&set->entry[SECOND]) &&
+		    (first == entry_before || first == entry_meanwhile);
 
-	w->known.forgets = !weir_load_acquire(&set->entry[SECOND]) &&
-					   weir_load_acquire(&set->entry[0]) == entry_before
-				   ? 3
-				   : 0;
+	w->known.forgets = half ? 3 : 0;
 }
 
 static int op_keyed(struct world *w)
@@ -421,6 +493,20 @@ static void breaker_closed(struct world *w)
 	must(weir_breaker_done(w->peer[0].breaker, &call, 1) == 0);
 }
 
+/* A peer's failure opens it right before the victim's would. */
+static bool breaker_fail_during(struct world *w, enum moment moment)
+{
+	struct weir_call call;
+
+	if (w->state < 2)
+		return true;
+	if (!loses_swap(w, moment, 0))
+		return false;
+	must(weir_breaker_allow(w->peer[0].breaker, &call, NULL) == 0);
+	must(weir_breaker_done(w->peer[0].breaker, &call, 1) == 0);
+	return true;
+}
+
 static int op_breaker_fail(struct world *w)
 {
 	struct weir_call call;
@@ -436,20 +522,44 @@ static void check_breaker_fail(struct world *w)
 	weir_breaker_stat(w->peer[0].breaker, &stat);
 	if (w->state == 0 && stat.mode != WEIR_BREAKER_CLOSED)
 		fail(w, DOUBLED, "breaker: opened by one failure");
-	if (w->state == 1 && w->note->returned && stat.mode != WEIR_BREAKER_OPEN)
+	if (w->state != 0 && w->note->returned && stat.mode != WEIR_BREAKER_OPEN)
 		fail(w, LOST, "breaker: two failures did not open it");
 	check_everything(w);
 }
 
-/* Open, and due; in state 1 peer 0 has the first probe. */
+static void peer_probes(struct world *w)
+{
+	must(weir_breaker_allow(w->peer[0].breaker, &w->peer[0].call, NULL) == 0);
+	w->known.probe_out = true;
+}
+
+static void peer_succeeds(struct world *w)
+{
+	must(weir_breaker_done(w->peer[0].breaker, &w->peer[0].call, 0) == 0);
+	w->known.probe_out = false;
+}
+
+/* Open, and due; in odd states peer 0 has the first probe. */
 static void breaker_open(struct world *w)
 {
 	must(weir_breaker_force(w->peer[0].breaker, WEIR_BREAKER_OPEN) == 0);
 	usleep(2000);
-	if (w->state == 1) {
-		must(weir_breaker_allow(w->peer[0].breaker, &w->peer[0].call, NULL) == 0);
-		w->known.probe_out = true;
-	}
+	if (w->state % 2 == 1)
+		peer_probes(w);
+}
+
+/* In states 2 and 3 the peer is quicker by one compare and swap. */
+static bool breaker_allow_during(struct world *w, enum moment moment)
+{
+	if (w->state < 2)
+		return true;
+	if (!loses_swap(w, moment, 0))
+		return false;
+	if (w->state == 2)
+		peer_probes(w);
+	else
+		peer_succeeds(w);
+	return true;
 }
 
 static int op_breaker_probe(struct world *w)
@@ -470,10 +580,19 @@ static void breaker_half_open(struct world *w)
 	w->state = state ? 1 : 0;
 	breaker_open(w);
 	w->state = state;
-	if (state == 2) {
-		must(weir_breaker_done(w->peer[0].breaker, &w->peer[0].call, 0) == 0);
-		w->known.probe_out = false;
-	}
+	if (state == 2)
+		peer_succeeds(w);
+}
+
+/* State 3: it succeeds right before the victim's result is counted. */
+static bool breaker_result_during(struct world *w, enum moment moment)
+{
+	if (w->state < 3)
+		return true;
+	if (!loses_swap(w, moment, 0))
+		return false;
+	peer_succeeds(w);
+	return true;
 }
 
 static int op_breaker_success(struct world *w)
@@ -490,6 +609,16 @@ static void force_prepare(struct world *w)
 {
 	if (w->state == 1)
 		must(weir_breaker_force(w->peer[0].breaker, WEIR_BREAKER_OPEN) == 0);
+}
+
+static bool force_during(struct world *w, enum moment moment)
+{
+	if (w->state < 2)
+		return true;
+	if (!loses_swap(w, moment, 0))
+		return false;
+	must(weir_breaker_force(w->peer[0].breaker, WEIR_BREAKER_OPEN) == 0);
+	return true;
 }
 
 static int op_breaker_force(struct world *w)
@@ -526,29 +655,37 @@ const struct row limit_rows[] = {
 	{"sem_release",
 	 STATES("alone", "one_of_two", "contended", "waiter", "big_waiter", "wrapped", "overtaken"),
 	 0, release_prepare, release_arm, op_sem_release, release_during, NULL, check_everything},
+	{"sem_release_lost", STATES("given", "acked", "granted", "cleared"), ROW_ASKED,
+	 grant_lost_prepare, grant_lost_arm, op_sem_release, grant_lost_during, NULL,
+	 check_everything},
+	{"sem_start_lost", STATES("flag"), 0, full_prepare, NULL, op_sem_start, enqueue_lost_during,
+	 NULL, check_everything},
+	{"sem_stop_lost", STATES("changed"), 0, full_prepare, sem_start_arm, op_sem_stop,
+	 cancel_lost_during, NULL, check_everything},
 	{"sem_resize", STATES("up_with_waiter", "down"), 0, resize_prepare, NULL, op_sem_resize,
 	 NULL, NULL, check_everything},
-	{"limiter_allow", STATES("full", "one_left", "empty"), 0, limiter_prepare, NULL, op_limiter,
-	 NULL, NULL, check_everything},
-	{"limiter_allow_key", STATES("new", "one_left", "empty"), 0, keyed_prepare, NULL, op_keyed,
-	 NULL, NULL, check_everything},
-	{"limiter_merge", STATES("two_entries"), 0, merge_prepare, NULL, op_keyed, NULL,
-	 merge_before, check_everything},
+	{"limiter_allow", STATES("full", "one_left", "empty", "lost_swap", "lost_last"), 0,
+	 limiter_prepare, NULL, op_limiter, limiter_lost_during, NULL, check_everything},
+	{"limiter_allow_key",
+	 STATES("new", "one_left", "empty", "lost_swap", "lost_last", "lost_new"), 0, keyed_prepare,
+	 NULL, op_keyed, limiter_lost_during, NULL, check_everything},
+	{"limiter_merge", STATES("two_entries", "lost_first", "lost_second"), 0, merge_prepare,
+	 NULL, op_keyed, merge_lost_during, merge_before, check_everything},
 	{"limiter_wait", STATES("full", "one_left", "cancelled"), 0, wait_prepare, NULL,
 	 op_limiter_wait, limiter_cancel_during, NULL, check_limiter_wait},
-	{"limiter_reserve", STATES("full", "one_left", "empty"), 0, limiter_prepare, NULL,
-	 op_reserve, NULL, NULL, check_everything},
-	{"limiter_refund", STATES("full", "one_left", "empty"), 0, refund_prepare, NULL, op_refund,
-	 NULL, NULL, check_everything},
-	{"breaker_fail", STATES("first", "last"), 0, breaker_closed, NULL, op_breaker_fail, NULL,
-	 NULL, check_breaker_fail},
-	{"breaker_allow", STATES("open", "half_open"), 0, breaker_open, NULL, op_breaker_probe,
-	 NULL, NULL, check_everything},
-	{"breaker_success", STATES("first", "peer_out", "last"), 0, breaker_half_open,
-	 breaker_probe_arm, op_breaker_success, NULL, NULL, check_everything},
-	{"breaker_failure", STATES("first", "peer_out", "last"), 0, breaker_half_open,
-	 breaker_probe_arm, op_breaker_failure, NULL, NULL, check_everything},
-	{"breaker_force", STATES("closed", "open"), 0, force_prepare, NULL, op_breaker_force, NULL,
-	 NULL, check_everything},
+	{"limiter_reserve", STATES("full", "one_left", "empty", "lost_swap", "lost_last"), 0,
+	 limiter_prepare, NULL, op_reserve, limiter_lost_during, NULL, check_everything},
+	{"limiter_refund", STATES("full", "one_left", "empty", "lost_swap", "lost_last"), 0,
+	 refund_prepare, NULL, op_refund, limiter_lost_during, NULL, check_everything},
+	{"breaker_fail", STATES("first", "last", "lost_swap"), 0, breaker_closed, NULL,
+	 op_breaker_fail, breaker_fail_during, NULL, check_breaker_fail},
+	{"breaker_allow", STATES("open", "half_open", "lost_open", "lost_half_open"), 0,
+	 breaker_open, NULL, op_breaker_probe, breaker_allow_during, NULL, check_everything},
+	{"breaker_success", STATES("first", "peer_out", "last", "lost_swap"), 0, breaker_half_open,
+	 breaker_probe_arm, op_breaker_success, breaker_result_during, NULL, check_everything},
+	{"breaker_failure", STATES("first", "peer_out", "last", "lost_swap"), 0, breaker_half_open,
+	 breaker_probe_arm, op_breaker_failure, breaker_result_during, NULL, check_everything},
+	{"breaker_force", STATES("closed", "open", "lost_swap"), 0, force_prepare, NULL,
+	 op_breaker_force, force_during, NULL, check_everything},
 	{0},
 };

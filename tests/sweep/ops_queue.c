@@ -20,16 +20,19 @@ static void queue_put(struct world *w, uint32_t id)
 	w->known.queued[w->known.queued_count++] = id;
 }
 
-static void roll_queue(struct world *w, bool enough)
+static void roll_once(struct world *w)
 {
-	struct weir_queue *q = w->peer[1].queue;
 	uint8_t data[MSG_MAX];
 	uint32_t bytes;
 
-	for (uint64_t i = 0; i < (enough ? 5 * SLOTS : w->seed % 11); i++) {
-		must(weir_queue_try_send(q, "old", 4) == 0);
-		must(weir_queue_try_recv(q, data, sizeof(data), &bytes) == 0);
-	}
+	must(weir_queue_try_send(w->peer[1].queue, "old", 4) == 0);
+	must(weir_queue_try_recv(w->peer[1].queue, data, sizeof(data), &bytes) == 0);
+}
+
+static void roll_queue(struct world *w, bool enough)
+{
+	for (uint64_t i = 0; i < (enough ? 5 * SLOTS : w->seed % 11); i++)
+		roll_once(w);
 }
 
 static void note_message(struct world *w, const struct weir_msg *msg)
@@ -42,13 +45,19 @@ static void note_message(struct world *w, const struct weir_msg *msg)
 
 enum { Q_EMPTY, Q_ONE, Q_LAST_SLOT, Q_FULL, Q_WRAPPED, Q_WAITED, Q_FAR, Q_VOID };
 
+/* It is the second object. */
+static struct weir_queue_shm *queue_bytes(const struct world *w)
+{
+	uint8_t *base = (uint8_t *)(uintptr_t)sem_bytes(w, &w->c);
+
+	return (void *)(base + 64 * weir_object_block_units(weir_load_acquire(
+					    &((struct weir_object_shm *)(void *)base)->block)));
+}
+
 /* A queue of SLOTS slots whose positions no longer fit a lap and a slot. */
 static void queue_far(struct world *w)
 {
-	uint8_t *base = (uint8_t *)(uintptr_t)sem_bytes(w, &w->c);
-	struct weir_queue_shm *shm =
-		(void *)(base + 64 * weir_object_block_units(weir_load_acquire(
-					     &((struct weir_object_shm *)(void *)base)->block)));
+	struct weir_queue_shm *shm = queue_bytes(w);
 	uint64_t pos = (UINT64_C(1) << 45) + 4 * SLOTS - 2 + w->seed % 5;
 	size_t claims = weir__claims_bytes(SLOTS);
 
@@ -71,8 +80,12 @@ static void queue_far(struct world *w)
 /* Nothing but loans that were given up: the next sender has to pass them first. */
 static void queue_void(struct world *w)
 {
+	const struct weir_queue_shm *shm = queue_bytes(w);
 	struct weir_msg msg;
 
+	/* Until senders have to look for room: else the last loan would look past the first. */
+	while (weir_load_acquire(&shm->room) != weir_load_acquire(&shm->tail))
+		roll_once(w);
 	for (uint32_t i = 0; i < SLOTS; i++) {
 		must(weir_queue_try_loan(w->peer[1].queue, &msg) == 0);
 		must(weir_queue_abort(w->peer[1].queue, &msg) == 0);
@@ -334,6 +347,16 @@ static int op_send_overtaken(struct world *w)
 	return w->state == 1 ? op_queue_loan(w) : op_queue_abort(w);
 }
 
+static void peer_receives(struct world *w, uint32_t id)
+{
+	struct weir_msg msg;
+
+	must(weir_queue_try_take(w->peer[0].queue, &msg) == 0);
+	if (message_id(msg.data, msg.bytes) != id)
+		fail(w, DOUBLED, "queue: not message %u was handed out", id);
+	must(weir_queue_done(w->peer[0].queue, &msg) == 0);
+}
+
 /* While the victim has the first message, a peer receives the second. */
 static void recv_overtaken_prepare(struct world *w)
 {
@@ -345,16 +368,12 @@ static void recv_overtaken_prepare(struct world *w)
 static bool recv_behind_during(struct world *w, enum moment moment)
 {
 	struct weir_queue_stat stat;
-	struct weir_msg msg;
 
 	(void)moment;
 	weir_queue_stat(w->peer[0].queue, &stat);
 	if (stat.reading == 0)
 		return false;
-	must(weir_queue_try_take(w->peer[0].queue, &msg) == 0);
-	if (message_id(msg.data, msg.bytes) != 2)
-		fail(w, DOUBLED, "queue: the victim's message was handed out");
-	must(weir_queue_done(w->peer[0].queue, &msg) == 0);
+	peer_receives(w, 2);
 	w->known.queued_count = 1;
 	return true;
 }
@@ -369,6 +388,119 @@ static int op_recv_overtaken(struct world *w)
 		return op_queue_take(w);
 	r = weir_queue_try_take(w->me.queue, &w->me.msg);
 	return r < 0 ? r : weir_queue_put_back(w->me.queue, &w->me.msg);
+}
+
+/* --- lost compare and swaps -------------------------------------------------------------- */
+
+enum { LOST_CLAIM, LOST_HINT, LOST_VOID };
+
+static void send_lost_prepare(struct world *w)
+{
+	queue_fill(w, w->state == LOST_VOID ? Q_VOID : Q_ONE);
+	w->known.arriving = SPARE_ID;
+}
+
+/* A peer sends right before the victim claims, moves the hint, or passes what was given up. */
+static bool send_lost_during(struct world *w, enum moment moment)
+{
+	if (!loses_swap(w, moment, w->state == LOST_HINT))
+		return false;
+	queue_put(w, 2);
+	w->known.overtaken = w->state == LOST_HINT;
+	return true;
+}
+
+static void abort_lost_prepare(struct world *w)
+{
+	queue_fill(w, Q_ONE);
+}
+
+static bool abort_lost_during(struct world *w, enum moment moment)
+{
+	if (!loses_swap(w, moment, LOST_HINT))
+		return false;
+	queue_put(w, 2);
+	return true;
+}
+
+static void recv_lost_prepare(struct world *w)
+{
+	queue_fill(w, Q_WRAPPED);
+	w->known.leaving = w->state == LOST_CLAIM ? 2 : 1;
+}
+
+static void put_back_lost_prepare(struct world *w)
+{
+	queue_fill(w, Q_WRAPPED);
+	w->known.leaving = 1;
+	w->known.leaving_stays = true;
+	w->known.leaving_taken = true;
+	if (w->state == 1)
+		w->known.queued_count = 1;
+}
+
+/* State 1: the second message is gone, the hint is past both. */
+static void put_back_lost_arm(struct world *w)
+{
+	uint8_t data[MSG_MAX];
+	uint32_t bytes;
+
+	take_arm(w);
+	if (w->state == 1)
+		must(weir_queue_try_recv(w->me.queue, data, sizeof(data), &bytes) == 0);
+}
+
+/* A peer receives right before the victim claims, or moves the hint. */
+static bool recv_lost_during(struct world *w, enum moment moment)
+{
+	if (!loses_swap(w, moment, w->state == LOST_HINT))
+		return false;
+	peer_receives(w, w->state == LOST_CLAIM ? 1 : 2);
+	w->known.queued[0] = w->known.leaving;
+	w->known.queued_count = 1;
+	return true;
+}
+
+/* Right before it pulls the hint back: what was put back, or one that comes then. */
+static bool put_back_lost_during(struct world *w, enum moment moment)
+{
+	if (!loses_swap(w, moment, 0))
+		return false;
+	if (w->state == 1) {
+		queue_put(w, 3);
+		peer_receives(w, 3);
+	} else {
+		peer_receives(w, 1);
+		w->known.queued[0] = 2;
+		w->known.leaving = 0;
+	}
+	w->known.queued_count = 1;
+	return true;
+}
+
+static void shutdown_lost_prepare(struct world *w)
+{
+	queue_fill(w, Q_ONE);
+	w->known.closing = true;
+}
+
+static bool shutdown_lost_during(struct world *w, enum moment moment)
+{
+	if (!loses_swap(w, moment, 0))
+		return false;
+	queue_put(w, 2);
+	return true;
+}
+
+static bool seal_lost_during(struct world *w, enum moment moment)
+{
+	uint8_t data[MSG_MAX];
+	uint32_t bytes;
+
+	if (!loses_swap(w, moment, 0))
+		return false;
+	must(weir_queue_try_recv(w->peer[0].queue, data, sizeof(data), &bytes) == -ESHUTDOWN);
+	return true;
 }
 
 /* --- rows -------------------------------------------------------------------------------- */
@@ -412,5 +544,17 @@ const struct row queue_rows[] = {
 	 check_everything},
 	{"queue_recv_overtaken", STATES("recv", "take_done", "put_back"), 0, recv_overtaken_prepare,
 	 NULL, op_recv_overtaken, recv_behind_during, NULL, check_everything},
+	{"queue_send_lost", STATES("claim", "hint", "void"), 0, send_lost_prepare, NULL,
+	 op_queue_send, send_lost_during, NULL, check_everything},
+	{"queue_abort_lost", STATES("hint"), 0, abort_lost_prepare, NULL, op_queue_abort,
+	 abort_lost_during, NULL, check_everything},
+	{"queue_recv_lost", STATES("claim", "hint"), 0, recv_lost_prepare, NULL, op_queue_recv,
+	 recv_lost_during, NULL, check_everything},
+	{"queue_put_back_lost", STATES("received", "ahead"), 0, put_back_lost_prepare,
+	 put_back_lost_arm, op_queue_put_back, put_back_lost_during, NULL, check_everything},
+	{"queue_shutdown_lost", STATES("hint"), 0, shutdown_lost_prepare, NULL, op_queue_shutdown,
+	 shutdown_lost_during, NULL, check_everything},
+	{"queue_seal_lost", STATES("empty"), 0, sealed_prepare, NULL, op_queue_seal,
+	 seal_lost_during, NULL, check_everything},
 	{0},
 };

@@ -43,6 +43,8 @@ cat "$jobs_dir"/[0-9]* >build/sweep.log
 for mode in snapshot real nested pairs signals; do
 	reached "$mode" "$(total "s/^sweep: $mode: \([0-9]*\) points.*/\1/p")"
 done
+reached "snapshot, compare and swaps" "$(total 's/^sweep: \([0-9]*\) compare and swaps, .*/\1/p' max)"
+reached "snapshot, of them lost" "$(total 's/^sweep: .* compare and swaps, \([0-9]*\) of them lost$/\1/p' max)"
 reached "snapshot, states cut short" "$(total 's/^sweep: \([0-9]*\) states cut short$/\1/p')"
 reached "pairs, stopped by SIGSTOP" "$(total 's/^sweep: \([0-9]*\) pairs stopped by SIGSTOP$/\1/p')"
 reached "lost, doubled, wedged" "$(total 's/^sweep: .* \([0-9]*\) lost, \([0-9]*\) doubled, \([0-9]*\) wedged$/\1\n\2\n\3/p')"

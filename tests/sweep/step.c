@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -83,16 +84,71 @@ static bool at_end(pid_t pid)
 	return peek(pid, offsetof(struct user, regs.rip)) == (uint64_t)(uintptr_t)sweep_end_marker;
 }
 
+bool traced_at_swap(pid_t pid)
+{
+	uint64_t rip = peek(pid, offsetof(struct user, regs.rip));
+	uint64_t text = (uint64_t)ptrace(PTRACE_PEEKTEXT, pid, rip, 0);
+
+	if ((text & 0xff) != 0xf0) /* lock */
+		return false;
+	text >>= (text >> 12 & 0xf) == 4 ? 16 : 8; /* a REX prefix, or none */
+	return (text & 0xfeff) == 0xb00f;	   /* cmpxchg */
+}
+
+bool traced_swapped(pid_t pid)
+{
+	return peek(pid, offsetof(struct user, regs.eflags)) >> 6 & 1; /* ZF */
+}
+
+#define SWAPS_MAX 512
+
+/* The compare and swaps stepped so far. */
+static struct {
+	uint64_t rip;
+	uint64_t done;
+	uint64_t lost;
+} swaps[SWAPS_MAX];
+
+static void swap_count(uint64_t rip, bool lost)
+{
+	uint32_t i = 0;
+
+	while (i < SWAPS_MAX && swaps[i].rip && swaps[i].rip != rip)
+		i++;
+	must(i < SWAPS_MAX);
+	swaps[i].rip = rip;
+	swaps[i].done++;
+	swaps[i].lost += lost;
+}
+
+void traced_swaps(void)
+{
+	uint32_t lost = 0;
+	uint32_t i;
+
+	for (i = 0; i < SWAPS_MAX && swaps[i].rip; i++) {
+		printf("swap %#lx: %lu, lost %lu\n", (unsigned long)swaps[i].rip,
+		       (unsigned long)swaps[i].done, (unsigned long)swaps[i].lost);
+		lost += swaps[i].lost != 0;
+	}
+	printf("sweep: %u compare and swaps, %u of them lost\n", i, lost);
+}
+
 bool traced_step(pid_t pid)
 {
 	static uint32_t steps;
+	uint64_t rip = peek(pid, offsetof(struct user, regs.rip));
+	bool swaps_now;
 
 	if (at_end(pid))
 		return false;
 	if (steps++ % 256 == 0)
 		alarm(WATCH_SECONDS); /* Slow is not wedged. */
+	swaps_now = traced_at_swap(pid);
 	must(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
 	wait_stop(pid);
+	if (swaps_now)
+		swap_count(rip, !traced_swapped(pid));
 	return true;
 }
 

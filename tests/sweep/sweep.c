@@ -134,6 +134,14 @@ static void meanwhile(struct world *w, const struct row *row, enum moment moment
 		world_copy(w, &w->c, &w->v);
 }
 
+bool loses_swap(struct world *w, enum moment moment, uint32_t which)
+{
+	if (moment != SWAPS || w->known.swaps++ != which)
+		return false;
+	w->known.loses = true;
+	return true;
+}
+
 static bool sleeps_next(pid_t pid)
 {
 	long nr;
@@ -151,7 +159,13 @@ static bool step(struct world *w, const struct row *row, pid_t pid, bool last)
 		return traced_step(pid);
 	if (sleeps_next(pid))
 		moment = SLEEPS;
+	else if (traced_at_swap(pid))
+		moment = SWAPS;
 	meanwhile(w, row, moment);
+	if (w->known.loses) {
+		must(traced_step(pid) && !traced_swapped(pid));
+		return true;
+	}
 	if (w->known.acted || moment != SLEEPS || !w->one_file)
 		return traced_step(pid);
 	if (!traced_step_blocks(pid))
@@ -267,7 +281,8 @@ struct scout {
 	uint8_t *worth; /* 1: right before or after a change or a system call */
 	uint64_t *call; /* the steps that are system calls */
 	size_t calls;
-	uint64_t acts; /* the step before which the peers act; UINT64_MAX: none */
+	uint64_t acts;	/* the step before which the peers act; UINT64_MAX: none */
+	uint32_t swaps; /* known.swaps before that */
 	bool acts_in_call;
 };
 
@@ -281,6 +296,7 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 {
 	uint8_t *old = malloc(w->bytes);
 	uint64_t room = STEPS_MAX + 2; /* for a mark after the last */
+	uint32_t swaps;
 	bool call;
 	bool acted;
 	long nr;
@@ -296,6 +312,7 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 	memcpy(old, w->v.map, w->bytes);
 	for (; s->steps + 2 < room; s->steps++) {
 		acted = w->known.acted;
+		swaps = w->known.swaps;
 		call = traced_at_syscall(pid, &nr);
 		if (!step(w, row, pid, false))
 			break;
@@ -303,6 +320,7 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 			s->call[s->calls++] = s->steps;
 		if (acted != w->known.acted) {
 			s->acts = s->steps;
+			s->swaps = swaps;
 			s->acts_in_call = call;
 		}
 		if (changed(w, old) || call)
@@ -317,7 +335,8 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 static bool known_step(struct world *w, const struct row *row, const struct scout *s, pid_t pid,
 		       uint64_t done, uint64_t n)
 {
-	return done < s->acts ? traced_step(pid) : step(w, row, pid, done + 1 == n);
+	return done < s->acts && !(row->flags & ROW_ASKED) ? traced_step(pid)
+							   : step(w, row, pid, done + 1 == n);
 }
 
 /* Step until the peers have acted, if that is not in a system call. */
@@ -367,6 +386,7 @@ static void real_kill(struct world *w, const struct row *row, const struct scout
 	pid_t pid;
 
 	world_reset(w);
+	w->known.swaps = row->flags & ROW_ASKED ? 0 : s->swaps;
 	watch(w, at);
 	pid = traced_start(victim, w, row);
 	i = skip(w, row, s, pid, at->n);
@@ -643,8 +663,10 @@ int main(int argc, char **argv)
 		sweep_pairs();
 	if (which & 16)
 		sweep_signals();
-	if (which == 1)
+	if (which == 1) {
+		traced_swaps();
 		printf("sweep: %lu states cut short\n", (unsigned long)cut);
+	}
 	bad = total.count[LOST] + total.count[DOUBLED] + total.count[WEDGED];
 	printf("sweep: worst recovery %lu us\n", (unsigned long)(total.worst_ns / 1000));
 	printf("sweep: %s: %lu points, %lu kills, %lu lost, %lu doubled, %lu wedged\n",

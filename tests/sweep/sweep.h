@@ -79,6 +79,8 @@ struct known {
 	bool probe_out;	     /* peer 0 has one */
 	bool closing;	     /* the queue is being shut down */
 	bool acted;	     /* row.during has done its part */
+	uint32_t swaps;	     /* compare and swaps that were next so far, see loses_swap() */
+	bool loses;	     /* the one that is next must fail */
 	bool published;	     /* row.before found the victim's object */
 };
 
@@ -107,10 +109,16 @@ enum row_flags {
 	ROW_ALONE = 1,	   /* the operation attaches or makes the segment: no victim before */
 	ROW_REAL = 2,	   /* only with a real victim in the file that the peers are in */
 	ROW_LAST_REAL = 4, /* the same for its last state only */
+	ROW_ASKED = 8,	   /* `during` does something before it returns true, too */
 };
 
 /* The moment before a step, as `during` sees it. */
-enum moment { STEP, SLEEPS /* next is a futex wait */, ASLEEP /* really in it */ };
+enum moment {
+	STEP,
+	SWAPS,	/* next is a compare and swap */
+	SLEEPS, /* next is a futex wait */
+	ASLEEP	/* really in it */
+};
 
 struct row {
 	const char *name;
@@ -162,6 +170,11 @@ void traced_signal(pid_t pid, int sig);
 void traced_interrupt(pid_t pid, int sig);
 /* Is the next instruction the system call `nr` (0: any)? */
 bool traced_at_syscall(pid_t pid, long *ret_nr);
+/* Is the next instruction a compare and swap?  And was the last one, which was one, in time? */
+bool traced_at_swap(pid_t pid);
+bool traced_swapped(pid_t pid);
+/* Print which ones were stepped, and how often somebody else was quicker. */
+void traced_swaps(void);
 /* Is system call `nr`, which is next or was just begun, a wait on a futex? */
 bool traced_call_sleeps(pid_t pid, long nr);
 /* Begin a step that may block: true if it did not come back within 2 ms. */
@@ -222,6 +235,9 @@ struct plan {
 };
 extern struct plan plan;
 
+/* For `during`: is compare and swap number `which` of the operation (from 0) next?  Then whoever
+ * asks changes the word that it is about, and the sweep sees to it that it fails. */
+bool loses_swap(struct world *w, enum moment moment, uint32_t which);
 bool matches(const char *op, const char *state);
 bool out_of_time(void);
 void begin(struct tally *t);
