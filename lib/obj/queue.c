@@ -448,6 +448,25 @@ int weir_queue_recv(struct weir_queue *queue, void *data, uint32_t room, uint32_
 	return r < 0 ? r : copy_out(v, pos, data, room, ret_bytes);
 }
 
+int weir_queue_try_recv_batch(struct weir_queue *queue, void *data, uint32_t room, uint32_t count,
+			      uint32_t *ret_bytes, uint32_t *ret_received)
+{
+	int r = 0;
+	uint32_t received = 0;
+
+	while (received < count && r == 0) {
+		uint32_t bytes;
+
+		r = weir_queue_try_recv(queue, (uint8_t *)data + (size_t)received * room, room,
+					&bytes);
+		if (r == 0 && ret_bytes)
+			ret_bytes[received] = bytes;
+		received += r == 0;
+	}
+	*ret_received = received;
+	return r;
+}
+
 /* --- closing and waiting from outside -------------------------------------------------------- */
 
 int weir_queue_shutdown(struct weir_queue *queue)

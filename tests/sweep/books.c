@@ -222,26 +222,27 @@ void check_queue_empty(struct world *w, struct hand *h)
 	}
 }
 
-/* The message the victim was receiving is `there` or not: may that be? */
-static void check_leaving(struct world *w, bool there, uint32_t tries)
+/* A message the victim was receiving is `there` or not: may that be? */
+static void check_leaving(struct world *w, uint32_t id, bool there, uint32_t tries)
 {
 	const struct known *k = &w->known;
 	const struct note *note = w->note;
-	bool finished = note->returned && note->result == 0;
+	bool too = id == k->leaving_too;
+	bool finished = note->returned && note->result == 0 && (!too || note->bytes == 2);
 	uint8_t want[MSG_MAX];
 	uint32_t bytes;
 	bool seen;
 
 	/* Its length comes last: who dies before it knows it has the bytes all the same. */
-	message_make(k->leaving, want, &bytes);
-	seen = memcmp(note->data, want, bytes) == 0;
+	message_make(id, want, &bytes);
+	seen = memcmp(note->data + too * MSG_MAX, want, bytes) == 0;
 
 	if (!there && (k->leaving_stays || !seen))
-		fail(w, LOST, "queue: message %u is gone, and nobody had it", k->leaving);
+		fail(w, LOST, "queue: message %u is gone, and nobody had it", id);
 	if (there && !k->leaving_stays && finished)
-		fail(w, DOUBLED, "queue: message %u was received and is still there", k->leaving);
+		fail(w, DOUBLED, "queue: message %u was received and is still there", id);
 	if (there && !k->leaving_stays && k->leaving_taken && tries != 1)
-		fail(w, LOST, "queue: message %u came back with %u tries", k->leaving, tries);
+		fail(w, LOST, "queue: message %u came back with %u tries", id, tries);
 }
 
 /* How many of the messages that the victim was sending are there, in `ids`. */
@@ -276,8 +277,8 @@ static void check_messages(struct world *w)
 		}
 		if (i == k->queued_count)
 			break;
-		if (k->queued[i] == k->leaving)
-			check_leaving(w, there, there ? tries[at] : 0);
+		if (k->queued[i] == k->leaving || k->queued[i] == k->leaving_too)
+			check_leaving(w, k->queued[i], there, there ? tries[at] : 0);
 		else if (!there)
 			fail(w, LOST, "queue: message %u is missing or out of order", k->queued[i]);
 		at += there;

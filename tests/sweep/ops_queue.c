@@ -303,6 +303,21 @@ static int op_queue_batch(struct world *w)
 	return w->note->bytes ? 0 : r;
 }
 
+/* Two at once, if there are two. */
+static void recv_batch_prepare(struct world *w)
+{
+	receive_in(w, w->state);
+	w->known.leaving_too = w->known.queued_count > 1 ? w->known.queued[1] : 0;
+}
+
+static int op_queue_recv_batch(struct world *w)
+{
+	int r = weir_queue_try_recv_batch(w->me.queue, w->note->data, MSG_MAX, 2, NULL,
+					  &w->note->bytes);
+
+	return w->note->bytes ? 0 : r;
+}
+
 static void wait_prepare(struct world *w)
 {
 	queue_fill(w, w->state == 0 ? Q_EMPTY : Q_FULL);
@@ -527,6 +542,9 @@ const struct row queue_rows[] = {
 	{"queue_recv",
 	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far", "void"), 0,
 	 receive_prepare, NULL, op_queue_recv, NULL, NULL, check_everything},
+	{"queue_recv_batch",
+	 STATES("empty", "one", "last_slot", "full", "wrapped", "waited", "far", "void"), 0,
+	 recv_batch_prepare, NULL, op_queue_recv_batch, NULL, NULL, check_everything},
 	{"queue_recv_wait", STATES("to_sleep", "asleep"), ROW_LAST_REAL, NULL, NULL,
 	 op_queue_recv_wait, message_during, NULL, check_everything},
 	{"queue_take_done", SOME, 0, receive_some, NULL, op_queue_take, NULL, NULL,

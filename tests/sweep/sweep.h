@@ -55,7 +55,7 @@ struct note {
 	volatile int returned;
 	volatile int result;
 	uint32_t bytes;
-	uint8_t data[MSG_MAX];
+	uint8_t data[2 * MSG_MAX]; /* of two messages, one behind the other */
 	struct weir_ctx ctx;
 };
 
@@ -65,23 +65,24 @@ struct known {
 	uint32_t waits;		 /* peer 1 wants that many; 0: it does not wait */
 	uint32_t queued[QUEUED]; /* message ids in the queue, in order */
 	uint32_t queued_count;
-	uint32_t arriving;   /* id the victim sends, 0: none */
-	uint32_t batch;	     /* it sends so many more, with ids SAME_LONG apart */
-	uint32_t overtaken;  /* this many of the queued came after its claim */
-	uint32_t leaving;    /* id the victim receives, 0: none */
-	bool leaving_taken;  /* it had it before the operation: tries must show it */
-	bool leaving_stays;  /* the operation gives it back */
-	uint32_t taken;	     /* tokens of both limiters */
-	uint32_t taken_more; /* besides, of the keyed one */
-	uint32_t forgets;    /* of these, so many are forgotten if it died where it was */
-	uint32_t taking;     /* the victim takes one of: 1 the limiter, 2 the keyed one */
-	bool giving;	     /* it gives one back to the limiter */
-	bool probe_out;	     /* peer 0 has one */
-	bool closing;	     /* the queue is being shut down */
-	bool acted;	     /* row.during has done its part */
-	uint32_t swaps;	     /* compare and swaps that were next so far, see loses_swap() */
-	bool loses;	     /* the one that is next must fail */
-	bool published;	     /* row.before found the victim's object */
+	uint32_t arriving;    /* id the victim sends, 0: none */
+	uint32_t batch;	      /* it sends so many more, with ids SAME_LONG apart */
+	uint32_t overtaken;   /* this many of the queued came after its claim */
+	uint32_t leaving;     /* id the victim receives, 0: none */
+	uint32_t leaving_too; /* id it receives after that, 0: none */
+	bool leaving_taken;   /* it had it before the operation: tries must show it */
+	bool leaving_stays;   /* the operation gives it back */
+	uint32_t taken;	      /* tokens of both limiters */
+	uint32_t taken_more;  /* besides, of the keyed one */
+	uint32_t forgets;     /* of these, so many are forgotten if it died where it was */
+	uint32_t taking;      /* the victim takes one of: 1 the limiter, 2 the keyed one */
+	bool giving;	      /* it gives one back to the limiter */
+	bool probe_out;	      /* peer 0 has one */
+	bool closing;	      /* the queue is being shut down */
+	bool acted;	      /* row.during has done its part */
+	uint32_t swaps;	      /* compare and swaps that were next so far, see loses_swap() */
+	bool loses;	      /* the one that is next must fail */
+	bool published;	      /* row.before found the victim's object */
 };
 
 struct world {

@@ -71,6 +71,34 @@ Test(queue, refuses_what_does_not_fit)
 	weir_segment_close(seg);
 }
 
+Test(queue, batches_stop_where_one_does_not_go)
+{
+	struct weir_segment *seg = help_segment();
+	struct weir_queue *q = open_queue(seg, 4);
+	const uint64_t sent[] = {1, 2, 3, 4, 5};
+	uint32_t lengths[8] = {0};
+	uint64_t got[8] = {0};
+	uint32_t n = 99;
+
+	cr_assert_eq(weir_queue_try_recv_batch(q, got, 8, 8, NULL, &n), -EAGAIN);
+	cr_assert_eq(n, 0);
+	cr_assert_eq(weir_queue_try_send_batch(q, sent, 8, 5, &n), -EAGAIN);
+	cr_assert_eq(n, 4);
+	cr_assert_eq(weir_queue_try_recv_batch(q, got, 8, 3, NULL, &n), 0);
+	cr_assert_eq(n, 3);
+	cr_assert(got[0] == 1 && got[1] == 2 && got[2] == 3 && got[3] == 0);
+	cr_assert_eq(weir_queue_try_send(q, "abc", 3), 0);
+	cr_assert_eq(weir_queue_try_recv_batch(q, got, 4, 8, lengths, &n), -EMSGSIZE);
+	cr_assert_eq(n, 0);
+	cr_assert_eq(weir_queue_try_recv_batch(q, got, 8, 8, lengths, &n), -EAGAIN);
+	cr_assert(n == 2 && got[0] == 4 && lengths[0] == 8 && lengths[1] == 3);
+	cr_assert_eq(memcmp(got + 1, "abc", 3), 0);
+	cr_assert_eq(weir_queue_shutdown(q), 0);
+	cr_assert_eq(weir_queue_try_recv_batch(q, got, 8, 8, lengths, &n), -ESHUTDOWN);
+	cr_assert_eq(n, 0);
+	weir_segment_close(seg);
+}
+
 Test(queue, loans_commit_or_are_given_up)
 {
 	struct weir_segment *seg = help_segment();

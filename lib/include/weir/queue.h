@@ -70,6 +70,12 @@ WEIR_API int weir_queue_recv(struct weir_queue *queue, void *data, uint32_t room
 WEIR_API int weir_queue_try_recv(struct weir_queue *queue, void *data, uint32_t room,
 				 uint32_t *ret_bytes);
 
+/* Receive up to `count` messages without waiting, number i to data + i * room, and its length to
+ * ret_bytes[i] unless that is NULL.  *ret_received is how many came; what is returned if these are
+ * fewer is why there is not one more (as try_recv).  Each is received for itself. */
+WEIR_API int weir_queue_try_recv_batch(struct weir_queue *queue, void *data, uint32_t room,
+				       uint32_t count, uint32_t *ret_bytes, uint32_t *ret_received);
+
 /* Loan a slot, fill msg->data, set msg->bytes, then commit; or give it up (an empty slot is
  * skipped).  Returns as send.  A loan is the thread's; its slot blocks later messages until it
  * is committed, so be quick.  loan with ctx waits, try_loan does not. */
