@@ -8,7 +8,7 @@
  * more than a fifth, and the ratio is made with their mean.
  *
  *	two lines	each direction has a line of its own, written by one side and polled by
- *			the other: the least for two one-way channels
+ *			the other: the least for two one-way channels (at many addresses in turn)
  *	one line	both sides write the same line: less than any queue can do
  *	64 B		two lines as above, and 64 bytes in a line beside each, fetched
  *			when the first has come
@@ -46,9 +46,11 @@ void bench_queue_wrong(const char *name)
 /* --- the raw lines ------------------------------------------------------------------------- */
 
 #define PLACES 512
+#define WINDOW 8 /* of them in one slice, so that they are warm in most of its batches */
 
-/* One direction.  What it costs depends on where in the last-level cache the address lies, by a
- * third and more; a queue goes through many addresses, so these do as well, one a batch. */
+/* One direction.  What it costs depends on the address, that is, on the slice of the last-level
+ * cache that it belongs to: over these places by up to a third.  A queue goes through many
+ * addresses, so this does as well. */
 struct raw {
 	struct {
 		_Alignas(64) uint64_t batch;
@@ -85,6 +87,14 @@ BENCH_INLINE void raw_await(struct raw *r, uint64_t i, uint64_t value, size_t by
 	__asm__ volatile("" : : "m"(data));
 }
 
+static uint64_t raw_place(uint64_t *batch)
+{
+	uint64_t slice = *batch / (BATCHES + 1);
+	uint64_t i = (*batch)++ % (BATCHES + 1);
+
+	return (slice * WINDOW + i % WINDOW) % PLACES;
+}
+
 /* `count` is a multiple of BATCH. */
 BENCH_INLINE void raw_pings(struct raw *mine, struct raw *theirs, size_t bytes, bool both,
 			    uint64_t count)
@@ -92,7 +102,7 @@ BENCH_INLINE void raw_pings(struct raw *mine, struct raw *theirs, size_t bytes, 
 	uint64_t step = mine == theirs ? 2 : 1; /* On one line each answer is a step as well. */
 
 	for (uint64_t b = 0; b < count / BATCH; b++) {
-		uint64_t i = mine->turn[0].batch++ % PLACES;
+		uint64_t i = raw_place(&mine->turn[0].batch);
 		uint64_t value = atomic_load(&mine->place[i].line);
 
 		for (uint64_t n = 0; n < BATCH; n++, value += step) {
@@ -108,7 +118,7 @@ BENCH_INLINE void raw_pongs(struct raw *mine, struct raw *theirs, size_t bytes, 
 	uint64_t step = mine == theirs ? 2 : 1;
 
 	for (uint64_t b = 0; b < count / BATCH; b++) {
-		uint64_t i = mine->turn[1].batch++ % PLACES;
+		uint64_t i = raw_place(&mine->turn[1].batch);
 		/* The first ping may be there already: at rest the one line is even. */
 		uint64_t value = atomic_load(&mine->place[i].line) & ~(step - 1);
 

@@ -192,11 +192,11 @@ static int source_add(struct trace *t, struct snapshot *snap, bool fresh)
 	struct trace_source *source = calloc(1, sizeof(*source));
 	struct trace_source **more;
 
-	more = realloc(t->sources, (t->source_count + 1) * sizeof(*more));
+	more = realloc(t->sources, (t->source_count + 1) * sizeof(struct trace_source *));
 	if (more)
 		t->sources = more;
 	if (source)
-		source->threads = calloc(snap->header.thread_count, sizeof(*source->threads));
+		source->threads = calloc(snap->header.thread_count, sizeof(struct trace_who *));
 	if (!more || !source || !source->threads) {
 		snapshot_drop(snap);
 		free(source);

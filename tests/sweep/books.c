@@ -243,6 +243,10 @@ static void check_leaving(struct world *w, uint32_t id, bool there, uint32_t tri
 		fail(w, DOUBLED, "queue: message %u was received and is still there", id);
 	if (there && !k->leaving_stays && k->leaving_taken && tries != 1)
 		fail(w, LOST, "queue: message %u came back with %u tries", id, tries);
+	if (there && k->leaving_stays && k->leaving_taken && tries > !note->returned)
+		fail(w, LOST, "queue: message %u was put back with %u tries", id, tries);
+	if (too && note->returned && note->bytes != 2)
+		fail(w, LOST, "queue: %u of two messages received", note->bytes);
 }
 
 /* How many of the messages that the victim was sending are there, in `ids`. */
@@ -386,6 +390,8 @@ static void check_tokens(struct world *w, const char *what, uint32_t got, uint32
 	uint32_t least = taking && most ? most - 1 : most;
 
 	if (taking && note->returned) {
+		if (note->result == 0 && most == 0)
+			return fail(w, DOUBLED, "%s: gave a token that was not there", what);
 		most -= note->result == 0;
 		least = most;
 	}

@@ -56,6 +56,11 @@ r=lib/obj/sem_recover.c
 	fault free doubled limiter_allow lib/obj/limiter.c 's/if (\(weir_cas_full\(&limiter->shm->tat, &tat, now \+ next\)\))\s*return 0;/$1; return 0;/'
 	fault claims lost queue_send_lost $c 's/continue;(\s*WEIR_CRASH_POINT\(queue_send_claimed\))/;$1/'
 	fault takes doubled queue_recv_lost $c 's/continue;(\s*WEIR_CRASH_POINT\(queue_receive_claimed\))/;$1/'
+	fault again lost queue_put_back_lost $c 's/if \((weir_cas_full\(&v->shm->first, &first, next\))\)\s*return;/$1; return;/'
+	fault flag wedged sem_start_lost lib/obj/sem.c 's/while (\(!weir_sem_word_wait\(word\) &&)/if $1/'
+	fault probe doubled breaker_allow lib/obj/breaker.c 's/if \((change\([^;{]*set_left\(word, left - 1\)\))\) \{/if ($1, 1) {/'
+	fault force lost breaker_force lib/obj/breaker.c 's/while \(!change\(\s*breaker->seg/if (!change(breaker->seg/'
+	fault publish doubled object_create lib/seg/directory.c 's/if \((weir_cas_full\(&seg->dir\[index\], &unused,.*?seg->base\)\))\) \{/if ($1, 1) {/s'
 	fault wedges wedged queue_send $q 's/(static void skip\([^{]*\{)/$1\n\tif (victim)\n\t\treturn;/'
 }
 [ "$how" = edits ] || echo "reached faults seen by the sweep: $((passed > 0 ? passed - 1 : 0))"

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <weir/shm/all.h>
 
+#include "obj/sem_word.h"
 #include "os/atomic.h"
 #include "seg/seg.h"
 #include "sweep.h"
@@ -313,8 +314,11 @@ static bool object_during(struct world *w, enum moment moment)
 static int op_object(struct world *w)
 {
 	struct weir_sem *sem;
+	int r = open_new(w->me.seg, &sem);
 
-	return open_new(w->me.seg, &sem);
+	if (r == 0)
+		w->note->object = (uint64_t)((uint8_t *)sem->v.shm - w->me.seg->base);
+	return r;
 }
 
 static void check_object(struct world *w)
@@ -331,6 +335,8 @@ static void check_object(struct world *w)
 		fail(w, DOUBLED, "object: two processes have different ones");
 	if (directory_count(w, "new", &off) != 1)
 		fail(w, DOUBLED, "object: %u entries", directory_count(w, "new", &off));
+	else if (w->note->object && w->note->object != off)
+		fail(w, DOUBLED, "object: the victim has a different one");
 	weir_sem_close(sem[0]);
 	weir_sem_close(sem[1]);
 	check_everything(w);
@@ -462,6 +468,17 @@ static void unlink_prepare(struct world *w)
 	w->state = OBJ_EXISTS;
 	object_prepare(w);
 	w->state = state;
+}
+
+static void check_object_unlink(struct world *w)
+{
+	uint64_t off;
+
+	if (w->note->returned && directory_count(w, "new", &off) != 0)
+		fail(w, LOST, "unlink: it returned, and the object is there");
+	if (w->note->returned && w->note->result != (w->state == 0 ? 0 : -ENOENT))
+		fail(w, DOUBLED, "unlink: %d", w->note->result);
+	check_object(w);
 }
 
 /* State 1: a peer removes it first. */
@@ -620,6 +637,6 @@ const struct row life_rows[] = {
 	{"object_in_use", STATES("virgin"), 0, object_prepare, NULL, op_object, NULL, unlink_before,
 	 check_unlink},
 	{"object_unlink", STATES("exists", "lost_swap"), 0, unlink_prepare, NULL, op_unlink,
-	 unlink_during, NULL, check_object},
+	 unlink_during, NULL, check_object_unlink},
 	{0},
 };

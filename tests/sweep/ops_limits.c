@@ -39,13 +39,13 @@ enum {
 	SEM_CONTENDED,
 	SEM_WRAPPED,
 	SEM_MINE,
-	SEM_OVERTAKEN,	  /* the last step was the victim's own */
-	SEM_OVERTAKEN_NEW /* it was not */
+	SEM_LOST,    /* the last step was the victim's own */
+	SEM_LOST_NEW /* it was not, so the first compare and swap acknowledges it */
 };
 
 static void sem_prepare(struct world *w)
 {
-	roll_sem(w, &w->peer[0], w->state == SEM_WRAPPED);
+	roll_sem(w, &w->peer[0], w->state == SEM_WRAPPED || w->state == SEM_LOST_NEW);
 	if (w->state == SEM_ONE_LEFT)
 		peer_takes(w, 0, PERMITS - 1);
 	if (w->state == SEM_CONTENDED)
@@ -54,8 +54,8 @@ static void sem_prepare(struct world *w)
 
 static void sem_arm(struct world *w)
 {
-	if (w->state != SEM_OVERTAKEN_NEW)
-		roll_sem(w, &w->me, w->state == SEM_WRAPPED || w->state == SEM_OVERTAKEN);
+	if (w->state != SEM_LOST_NEW)
+		roll_sem(w, &w->me, w->state == SEM_WRAPPED || w->state == SEM_LOST);
 	if (w->state == SEM_MINE)
 		sem_take(&w->me, 1);
 }
@@ -66,33 +66,12 @@ static void peer_steps(struct world *w)
 	must(weir_sem_release(w->peer[0].sem, 1) == 0);
 }
 
-/* The victim has read the word and said what it wants: its compare and swap is next. */
-static bool sem_step_open(const struct world *w)
-{
-	const struct weir_sem_shm *shm = sem_bytes(w, &w->c);
-	const struct weir_sem_lane_shm *lanes = (const void *)(shm + 1);
-	uint64_t word = weir_load_acquire(&shm->word);
-
-	for (uint32_t i = 0; i < shm->lanes; i++) {
-		uint64_t ledger = weir_load_acquire(&lanes[i].ledger);
-		uint64_t seq = weir_sem_lane_ledger_seq(ledger);
-		bool signs = weir_sem_word_author(word) == 2 * (uint64_t)i;
-		uint64_t latest =
-			signs ? weir_sem_word_seq(word) : weir_load_acquire(&lanes[i].ack[0]);
-
-		if (weir_sem_lane_ledger_op(ledger) != WEIR_SEM_LANE_OP_NONE && latest != seq)
-			return true;
-	}
-	return false;
-}
-
 /* The last word is somebody else's again. */
 static bool sem_contend(struct world *w, enum moment moment)
 {
-	(void)moment;
-	if (w->state >= SEM_OVERTAKEN && !sem_step_open(w))
+	if (w->state >= SEM_LOST && !loses_swap(w, moment, w->state == SEM_LOST_NEW))
 		return false;
-	if (w->state == SEM_CONTENDED || w->state >= SEM_OVERTAKEN)
+	if (w->state == SEM_CONTENDED || w->state >= SEM_LOST)
 		peer_steps(w);
 	return true;
 }
@@ -219,7 +198,7 @@ enum {
 	REL_WAITER,
 	REL_BIG_WAITER,
 	REL_WRAPPED,
-	REL_OVERTAKEN
+	REL_LOST
 };
 
 static void release_prepare(struct world *w)
@@ -237,10 +216,9 @@ static void release_arm(struct world *w)
 
 static bool release_during(struct world *w, enum moment moment)
 {
-	(void)moment;
-	if (w->state == REL_OVERTAKEN && !sem_step_open(w))
+	if (w->state == REL_LOST && !loses_swap(w, moment, 0))
 		return false;
-	if (w->state == REL_CONTENDED || w->state == REL_OVERTAKEN)
+	if (w->state == REL_CONTENDED || w->state == REL_LOST)
 		peer_steps(w);
 	if (w->state == REL_WAITER || w->state == REL_BIG_WAITER) {
 		w->known.waits = w->state == REL_WAITER ? 1 : 2;
@@ -300,9 +278,21 @@ static bool grant_lost_during(struct world *w, enum moment moment)
 	return peer_gives_during(w, moment, w->state, 1);
 }
 
+static int op_sem_give_two(struct world *w)
+{
+	return weir_sem_release(w->me.sem, 2);
+}
+
 static bool enqueue_lost_during(struct world *w, enum moment moment)
 {
-	return peer_gives_during(w, moment, w->state, 1);
+	return peer_gives_during(w, moment, 0, 1);
+}
+
+/* It has been told that it waits: then who gives back must see that somebody does. */
+static void enqueue_before(struct world *w)
+{
+	if (w->note->returned && !sem_wait_bit(w))
+		fail(w, WEDGED, "sem: it waits, and nobody is told");
 }
 
 /* Enough for it, but it has said that it no longer wants them. */
@@ -562,6 +552,18 @@ static bool breaker_allow_during(struct world *w, enum moment moment)
 	return true;
 }
 
+/* While it lives: a probe that it has is one that was left. */
+static void breaker_allow_before(struct world *w)
+{
+	struct weir_breaker_stat stat;
+
+	weir_breaker_stat(w->peer[0].breaker, &stat);
+	if (w->note->returned && stat.mode == WEIR_BREAKER_HALF_OPEN &&
+	    stat.probes_left + stat.probes_ok + stat.probes_out != PROBES)
+		fail(w, DOUBLED, "breaker: %u probes left, %u succeeded, %u out", stat.probes_left,
+		     stat.probes_ok, stat.probes_out);
+}
+
 static int op_breaker_probe(struct world *w)
 {
 	return weir_breaker_allow(w->me.breaker, &w->me.call, NULL);
@@ -627,15 +629,27 @@ static int op_breaker_force(struct world *w)
 				  w->state == 0 ? WEIR_BREAKER_OPEN : WEIR_BREAKER_CLOSED);
 }
 
+/* Whoever was quicker, its own word is the last. */
+static void check_force(struct world *w)
+{
+	struct weir_breaker_stat stat;
+
+	weir_breaker_stat(w->peer[0].breaker, &stat);
+	if (w->note->returned &&
+	    stat.mode != (w->state == 0 ? WEIR_BREAKER_OPEN : WEIR_BREAKER_CLOSED))
+		fail(w, LOST, "breaker: forced, and in mode %d", (int)stat.mode);
+	check_everything(w);
+}
+
 /* --- rows -------------------------------------------------------------------------------- */
 
 const struct row limit_rows[] = {
 	{"sem_acquire",
-	 STATES("empty", "one_left", "contended", "wrapped", "mine", "overtaken", "overtaken_new"),
-	 0, sem_prepare, sem_arm, op_sem_acquire, sem_contend, NULL, check_everything},
+	 STATES("empty", "one_left", "contended", "wrapped", "mine", "lost_swap", "lost_new"), 0,
+	 sem_prepare, sem_arm, op_sem_acquire, sem_contend, NULL, check_everything},
 	{"sem_try_acquire",
-	 STATES("empty", "one_left", "contended", "wrapped", "mine", "overtaken", "overtaken_new"),
-	 0, sem_prepare, sem_arm, op_sem_try, sem_contend, NULL, check_everything},
+	 STATES("empty", "one_left", "contended", "wrapped", "mine", "lost_swap", "lost_new"), 0,
+	 sem_prepare, sem_arm, op_sem_try, sem_contend, NULL, check_everything},
 	{"sem_try_acquire_full", STATES("full"), 0, full_prepare, NULL, op_sem_try, NULL, NULL,
 	 check_everything},
 	{"sem_wait_granted", STATES("asked", "flagged", "to_sleep"), 0, full_prepare, NULL,
@@ -653,13 +667,13 @@ const struct row limit_rows[] = {
 	{"sem_stop", STATES("one_behind", "alone", "granted"), 0, full_prepare, sem_start_arm,
 	 op_sem_stop, sem_stop_during, NULL, check_everything},
 	{"sem_release",
-	 STATES("alone", "one_of_two", "contended", "waiter", "big_waiter", "wrapped", "overtaken"),
+	 STATES("alone", "one_of_two", "contended", "waiter", "big_waiter", "wrapped", "lost_swap"),
 	 0, release_prepare, release_arm, op_sem_release, release_during, NULL, check_everything},
 	{"sem_release_lost", STATES("given", "acked", "granted", "cleared"), ROW_ASKED,
-	 grant_lost_prepare, grant_lost_arm, op_sem_release, grant_lost_during, NULL,
+	 grant_lost_prepare, grant_lost_arm, op_sem_give_two, grant_lost_during, NULL,
 	 check_everything},
 	{"sem_start_lost", STATES("flag"), 0, full_prepare, NULL, op_sem_start, enqueue_lost_during,
-	 NULL, check_everything},
+	 enqueue_before, check_everything},
 	{"sem_stop_lost", STATES("changed"), 0, full_prepare, sem_start_arm, op_sem_stop,
 	 cancel_lost_during, NULL, check_everything},
 	{"sem_resize", STATES("up_with_waiter", "down"), 0, resize_prepare, NULL, op_sem_resize,
@@ -680,12 +694,13 @@ const struct row limit_rows[] = {
 	{"breaker_fail", STATES("first", "last", "lost_swap"), 0, breaker_closed, NULL,
 	 op_breaker_fail, breaker_fail_during, NULL, check_breaker_fail},
 	{"breaker_allow", STATES("open", "half_open", "lost_open", "lost_half_open"), 0,
-	 breaker_open, NULL, op_breaker_probe, breaker_allow_during, NULL, check_everything},
+	 breaker_open, NULL, op_breaker_probe, breaker_allow_during, breaker_allow_before,
+	 check_everything},
 	{"breaker_success", STATES("first", "peer_out", "last", "lost_swap"), 0, breaker_half_open,
 	 breaker_probe_arm, op_breaker_success, breaker_result_during, NULL, check_everything},
 	{"breaker_failure", STATES("first", "peer_out", "last", "lost_swap"), 0, breaker_half_open,
 	 breaker_probe_arm, op_breaker_failure, breaker_result_during, NULL, check_everything},
 	{"breaker_force", STATES("closed", "open", "lost_swap"), 0, force_prepare, NULL,
-	 op_breaker_force, force_during, NULL, check_everything},
+	 op_breaker_force, force_during, NULL, check_force},
 	{0},
 };

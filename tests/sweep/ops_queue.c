@@ -444,9 +444,12 @@ static void recv_lost_prepare(struct world *w)
 	w->known.leaving = w->state == LOST_CLAIM ? 2 : 1;
 }
 
+static uint64_t put_back_at;
+
 static void put_back_lost_prepare(struct world *w)
 {
 	queue_fill(w, Q_WRAPPED);
+	put_back_at = weir_queue_first_pos(weir_load_acquire(&queue_bytes(w)->first));
 	w->known.leaving = 1;
 	w->known.leaving_stays = true;
 	w->known.leaving_taken = true;
@@ -493,6 +496,15 @@ static bool put_back_lost_during(struct world *w, enum moment moment)
 	return true;
 }
 
+/* Receivers find it, also before anybody recovers. */
+static void put_back_lost_before(struct world *w)
+{
+	uint64_t first = weir_queue_first_pos(weir_load_acquire(&queue_bytes(w)->first));
+
+	if (w->state == 1 && w->note->returned && weir__pos_diff(first, put_back_at) > 0)
+		fail(w, LOST, "queue: put back, but receivers start behind it");
+}
+
 static void shutdown_lost_prepare(struct world *w)
 {
 	queue_fill(w, Q_ONE);
@@ -507,15 +519,37 @@ static bool shutdown_lost_during(struct world *w, enum moment moment)
 	return true;
 }
 
+/* Another receiver seals it, or a sender comes who saw it open before it was closed. */
 static bool seal_lost_during(struct world *w, enum moment moment)
 {
+	const struct weir__queuev *v = &w->peer[0].queue->v;
+	uint64_t pos = weir_queue_tail_pos(weir_load_acquire(&v->shm->tail));
+	struct weir_msg msg = {.slot = weir__slot(v, pos), .position = pos};
 	uint8_t data[MSG_MAX];
 	uint32_t bytes;
 
 	if (!loses_swap(w, moment, 0))
 		return false;
-	must(weir_queue_try_recv(w->peer[0].queue, data, sizeof(data), &bytes) == -ESHUTDOWN);
+	if (w->state == 0) {
+		must(weir_queue_try_recv(w->peer[0].queue, data, sizeof(data), &bytes) ==
+		     -ESHUTDOWN);
+		return true;
+	}
+	weir_store_full(weir__send_at(v, pos),
+			weir__send_make(WEIR_QUEUE_SEND_STATE_CLAIMED,
+					(uint32_t)weir__self(w->peer[0].seg), weir__lap(v, pos)));
+	message_make(2, (uint8_t *)weir__slot(v, pos) + v->data, &msg.bytes);
+	must(weir_queue_commit(w->peer[0].queue, &msg) == 0);
+	w->known.queued[w->known.queued_count++] = 2;
+	w->known.leaving = 2;
 	return true;
+}
+
+static void seal_lost_prepare(struct world *w)
+{
+	receive_in(w, Q_EMPTY);
+	must(weir_queue_shutdown(w->peer[0].queue) == 0);
+	w->known.closing = true;
 }
 
 /* --- rows -------------------------------------------------------------------------------- */
@@ -569,10 +603,11 @@ const struct row queue_rows[] = {
 	{"queue_recv_lost", STATES("claim", "hint"), 0, recv_lost_prepare, NULL, op_queue_recv,
 	 recv_lost_during, NULL, check_everything},
 	{"queue_put_back_lost", STATES("received", "ahead"), 0, put_back_lost_prepare,
-	 put_back_lost_arm, op_queue_put_back, put_back_lost_during, NULL, check_everything},
+	 put_back_lost_arm, op_queue_put_back, put_back_lost_during, put_back_lost_before,
+	 check_everything},
 	{"queue_shutdown_lost", STATES("hint"), 0, shutdown_lost_prepare, NULL, op_queue_shutdown,
 	 shutdown_lost_during, NULL, check_everything},
-	{"queue_seal_lost", STATES("empty"), 0, sealed_prepare, NULL, op_queue_seal,
-	 seal_lost_during, NULL, check_everything},
+	{"queue_seal_lost", STATES("sealed", "late_sender"), 0, seal_lost_prepare, NULL,
+	 op_queue_seal, seal_lost_during, NULL, check_everything},
 	{0},
 };

@@ -79,20 +79,24 @@ static uint64_t peek(pid_t pid, size_t offset)
 	return (uint64_t)ptrace(PTRACE_PEEKUSER, pid, offset, 0);
 }
 
-static bool at_end(pid_t pid)
+static uint64_t where(pid_t pid)
 {
-	return peek(pid, offsetof(struct user, regs.rip)) == (uint64_t)(uintptr_t)sweep_end_marker;
+	return peek(pid, offsetof(struct user, regs.rip));
 }
 
-bool traced_at_swap(pid_t pid)
+static bool swap_at(pid_t pid, uint64_t rip)
 {
-	uint64_t rip = peek(pid, offsetof(struct user, regs.rip));
 	uint64_t text = (uint64_t)ptrace(PTRACE_PEEKTEXT, pid, rip, 0);
 
 	if ((text & 0xff) != 0xf0) /* lock */
 		return false;
 	text >>= (text >> 12 & 0xf) == 4 ? 16 : 8; /* a REX prefix, or none */
 	return (text & 0xfeff) == 0xb00f;	   /* cmpxchg */
+}
+
+bool traced_at_swap(pid_t pid)
+{
+	return swap_at(pid, where(pid));
 }
 
 bool traced_swapped(pid_t pid)
@@ -137,17 +141,17 @@ void traced_swaps(void)
 bool traced_step(pid_t pid)
 {
 	static uint32_t steps;
-	uint64_t rip = peek(pid, offsetof(struct user, regs.rip));
-	bool swaps_now;
+	uint64_t rip = where(pid);
+	bool swap;
 
-	if (at_end(pid))
+	if (rip == (uint64_t)(uintptr_t)sweep_end_marker)
 		return false;
 	if (steps++ % 256 == 0)
 		alarm(WATCH_SECONDS); /* Slow is not wedged. */
-	swaps_now = traced_at_swap(pid);
+	swap = swap_at(pid, rip);
 	must(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
 	wait_stop(pid);
-	if (swaps_now)
+	if (swap)
 		swap_count(rip, !traced_swapped(pid));
 	return true;
 }
@@ -170,7 +174,7 @@ void traced_interrupt(pid_t pid, int sig)
 
 bool traced_at_syscall(pid_t pid, long *ret_nr)
 {
-	uint64_t rip = peek(pid, offsetof(struct user, regs.rip));
+	uint64_t rip = where(pid);
 	/* The child is our own image at the same place; what is not (the vdso) has no system calls
 	 * that matter. */
 	long text = ptrace(PTRACE_PEEKTEXT, pid, rip, 0);

@@ -136,10 +136,18 @@ static void meanwhile(struct world *w, const struct row *row, enum moment moment
 
 bool loses_swap(struct world *w, enum moment moment, uint32_t which)
 {
+	w->known.to_lose = true;
 	if (moment != SWAPS || w->known.swaps++ != which)
 		return false;
 	w->known.loses = true;
 	return true;
+}
+
+/* At the end of a victim that nobody killed: what was to be lost was lost. */
+static void check_lost(const struct world *w, const struct row *row)
+{
+	if (w->known.to_lose && !w->known.loses)
+		broken("%s, state %u: there was no such compare and swap", row->name, w->state);
 }
 
 static bool sleeps_next(pid_t pid)
@@ -261,8 +269,10 @@ static void snapshot(const struct row *row, uint32_t state, struct place *at)
 			cut++;
 			break;
 		}
-		if (!step(&w, row, pid, false))
+		if (!step(&w, row, pid, false)) {
+			check_lost(&w, row);
 			break;
+		}
 	}
 	traced_kill(pid);
 	free(old);
@@ -326,6 +336,7 @@ static void scout(struct world *w, const struct row *row, struct scout *s)
 		if (changed(w, old) || call)
 			s->worth[s->steps] = s->worth[s->steps + 1] = 1;
 	}
+	check_lost(w, row);
 	traced_kill(pid);
 	free(old);
 	s->worth[s->steps] = 1;

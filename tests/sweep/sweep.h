@@ -55,6 +55,7 @@ struct note {
 	volatile int returned;
 	volatile int result;
 	uint32_t bytes;
+	uint64_t object;	   /* offset of what it opened */
 	uint8_t data[2 * MSG_MAX]; /* of two messages, one behind the other */
 	struct weir_ctx ctx;
 };
@@ -81,7 +82,8 @@ struct known {
 	bool closing;	      /* the queue is being shut down */
 	bool acted;	      /* row.during has done its part */
 	uint32_t swaps;	      /* compare and swaps that were next so far, see loses_swap() */
-	bool loses;	      /* the one that is next must fail */
+	bool to_lose;	      /* a compare and swap is to fail ... */
+	bool loses;	      /* ... and it is the next */
 	bool published;	      /* row.before found the victim's object */
 };
 

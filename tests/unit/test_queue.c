@@ -93,7 +93,13 @@ Test(queue, batches_stop_where_one_does_not_go)
 	cr_assert_eq(weir_queue_try_recv_batch(q, got, 8, 8, lengths, &n), -EAGAIN);
 	cr_assert(n == 2 && got[0] == 4 && lengths[0] == 8 && lengths[1] == 3);
 	cr_assert_eq(memcmp(got + 1, "abc", 3), 0);
+	cr_assert_eq(weir_queue_try_send(q, "abc", 3), 0);
+	cr_assert_eq(weir_queue_try_send(q, sent, 8), 0);
+	cr_assert_eq(weir_queue_try_recv_batch(q, got, 4, 8, lengths, &n), -EMSGSIZE);
+	cr_assert_eq(n, 1);
 	cr_assert_eq(weir_queue_shutdown(q), 0);
+	cr_assert_eq(weir_queue_try_recv_batch(q, got, 8, 8, lengths, &n), -ESHUTDOWN);
+	cr_assert(n == 1 && got[0] == 1);
 	cr_assert_eq(weir_queue_try_recv_batch(q, got, 8, 8, lengths, &n), -ESHUTDOWN);
 	cr_assert_eq(n, 0);
 	weir_segment_close(seg);

@@ -70,9 +70,13 @@ WEIR_API int weir_queue_recv(struct weir_queue *queue, void *data, uint32_t room
 WEIR_API int weir_queue_try_recv(struct weir_queue *queue, void *data, uint32_t room,
 				 uint32_t *ret_bytes);
 
-/* Receive up to `count` messages without waiting, number i to data + i * room, and its length to
- * ret_bytes[i] unless that is NULL.  *ret_received is how many came; what is returned if these are
- * fewer is why there is not one more (as try_recv).  Each is received for itself. */
+/*
+ * Receive up to `count` messages without waiting, number i to data + i * room, and its length to
+ * ret_bytes[i] unless that is NULL.  *ret_received is how many came (set also on errors).
+ * Returns  0 if all came, else why not one more, as try_recv.
+ * Crash    each counts as delivered as soon as it is copied: who dies in here takes along those
+ *          that were.  To lose none use take and done.
+ */
 WEIR_API int weir_queue_try_recv_batch(struct weir_queue *queue, void *data, uint32_t room,
 				       uint32_t count, uint32_t *ret_bytes, uint32_t *ret_received);
 
