@@ -48,9 +48,9 @@ void bench_queue_wrong(const char *name)
 #define PLACES 512
 #define WINDOW 8 /* of them in one slice, so that they are warm in most of its batches */
 
-/* One direction.  What it costs depends on the address, that is, on the slice of the last-level
- * cache that it belongs to: over these places by up to a third.  A queue goes through many
- * addresses, so this does as well. */
+/* One direction.  What it costs depends on the address (we take it: on the slice of the last-level
+ * cache that it belongs to; docs/BENCH.md has figures).  A queue goes through many addresses, so
+ * this does as well. */
 struct raw {
 	struct {
 		_Alignas(64) uint64_t batch;

@@ -299,8 +299,6 @@ static bool object_during(struct world *w, enum moment moment)
 	struct weir_sem_opts opts = WEIR_OPTS(sem, .permits = 1);
 	struct weir_sem *sem;
 
-	if (w->state < OBJ_LOST_BLOCK)
-		return true;
 	if (!loses_swap(w, moment, which[w->state - OBJ_LOST_BLOCK]))
 		return false;
 	if (w->state >= OBJ_LOST_NAME)
@@ -484,8 +482,6 @@ static void check_object_unlink(struct world *w)
 /* State 1: a peer removes it first. */
 static bool unlink_during(struct world *w, enum moment moment)
 {
-	if (w->state == 0)
-		return true;
 	if (!loses_swap(w, moment, 0))
 		return false;
 	must(weir_object_unlink(w->peer[0].seg, "new") == 0);
@@ -629,14 +625,15 @@ const struct row life_rows[] = {
 	{"object_create",
 	 STATES("virgin", "reused", "exists", "lost_block", "lost_entry", "lost_name",
 		"lost_ready"),
-	 0, object_prepare, NULL, op_object, object_during, NULL, check_object},
+	 ROW_FROM(OBJ_LOST_BLOCK), object_prepare, NULL, op_object, object_during, NULL,
+	 check_object},
 	{"object_create_kind", STATES("queue", "limiter", "keyed", "breaker", "spans"), 0, NULL,
 	 NULL, op_kind, NULL, NULL, check_kind},
 	{"span_begin_end", STATES("first", "wrapped"), 0, span_prepare, span_arm, op_span, NULL,
 	 NULL, check_spans},
 	{"object_in_use", STATES("virgin"), 0, object_prepare, NULL, op_object, NULL, unlink_before,
 	 check_unlink},
-	{"object_unlink", STATES("exists", "lost_swap"), 0, unlink_prepare, NULL, op_unlink,
-	 unlink_during, NULL, check_object_unlink},
+	{"object_unlink", STATES("exists", "lost_swap"), ROW_FROM(1), unlink_prepare, NULL,
+	 op_unlink, unlink_during, NULL, check_object_unlink},
 	{0},
 };

@@ -327,8 +327,6 @@ static void keyed_prepare(struct world *w)
 /* A peer takes a token of each right before the victim's compare and swap. */
 static bool limiter_lost_during(struct world *w, enum moment moment)
 {
-	if (w->state < LIM_LOST)
-		return true;
 	if (!loses_swap(w, moment, 0))
 		return false;
 	must(weir_limiter_allow(w->peer[0].limiter, 1, NULL) == 0);
@@ -442,8 +440,6 @@ static void merge_prepare(struct world *w)
 /* A peer, right before the victim: merges them (state 1), takes one through the first (2). */
 static bool merge_lost_during(struct world *w, enum moment moment)
 {
-	if (w->state == 0)
-		return true;
 	if (!loses_swap(w, moment, w->state == 2))
 		return false;
 	must(weir_limiter_allow_key(w->peer[0].keyed, "key", 3, 1, NULL) == 0);
@@ -488,8 +484,6 @@ static bool breaker_fail_during(struct world *w, enum moment moment)
 {
 	struct weir_call call;
 
-	if (w->state < 2)
-		return true;
 	if (!loses_swap(w, moment, 0))
 		return false;
 	must(weir_breaker_allow(w->peer[0].breaker, &call, NULL) == 0);
@@ -541,8 +535,6 @@ static void breaker_open(struct world *w)
 /* In states 2 and 3 the peer is quicker by one compare and swap. */
 static bool breaker_allow_during(struct world *w, enum moment moment)
 {
-	if (w->state < 2)
-		return true;
 	if (!loses_swap(w, moment, 0))
 		return false;
 	if (w->state == 2)
@@ -589,8 +581,6 @@ static void breaker_half_open(struct world *w)
 /* State 3: it succeeds right before the victim's result is counted. */
 static bool breaker_result_during(struct world *w, enum moment moment)
 {
-	if (w->state < 3)
-		return true;
 	if (!loses_swap(w, moment, 0))
 		return false;
 	peer_succeeds(w);
@@ -615,8 +605,6 @@ static void force_prepare(struct world *w)
 
 static bool force_during(struct world *w, enum moment moment)
 {
-	if (w->state < 2)
-		return true;
 	if (!loses_swap(w, moment, 0))
 		return false;
 	must(weir_breaker_force(w->peer[0].breaker, WEIR_BREAKER_OPEN) == 0);
@@ -678,29 +666,35 @@ const struct row limit_rows[] = {
 	 cancel_lost_during, NULL, check_everything},
 	{"sem_resize", STATES("up_with_waiter", "down"), 0, resize_prepare, NULL, op_sem_resize,
 	 NULL, NULL, check_everything},
-	{"limiter_allow", STATES("full", "one_left", "empty", "lost_swap", "lost_last"), 0,
-	 limiter_prepare, NULL, op_limiter, limiter_lost_during, NULL, check_everything},
+	{"limiter_allow", STATES("full", "one_left", "empty", "lost_swap", "lost_last"),
+	 ROW_FROM(LIM_LOST), limiter_prepare, NULL, op_limiter, limiter_lost_during, NULL,
+	 check_everything},
 	{"limiter_allow_key",
-	 STATES("new", "one_left", "empty", "lost_swap", "lost_last", "lost_new"), 0, keyed_prepare,
-	 NULL, op_keyed, limiter_lost_during, NULL, check_everything},
-	{"limiter_merge", STATES("two_entries", "lost_first", "lost_second"), 0, merge_prepare,
-	 NULL, op_keyed, merge_lost_during, merge_before, check_everything},
+	 STATES("new", "one_left", "empty", "lost_swap", "lost_last", "lost_new"),
+	 ROW_FROM(LIM_LOST), keyed_prepare, NULL, op_keyed, limiter_lost_during, NULL,
+	 check_everything},
+	{"limiter_merge", STATES("two_entries", "lost_first", "lost_second"), ROW_FROM(1),
+	 merge_prepare, NULL, op_keyed, merge_lost_during, merge_before, check_everything},
 	{"limiter_wait", STATES("full", "one_left", "cancelled"), 0, wait_prepare, NULL,
 	 op_limiter_wait, limiter_cancel_during, NULL, check_limiter_wait},
-	{"limiter_reserve", STATES("full", "one_left", "empty", "lost_swap", "lost_last"), 0,
-	 limiter_prepare, NULL, op_reserve, limiter_lost_during, NULL, check_everything},
-	{"limiter_refund", STATES("full", "one_left", "empty", "lost_swap", "lost_last"), 0,
-	 refund_prepare, NULL, op_refund, limiter_lost_during, NULL, check_everything},
-	{"breaker_fail", STATES("first", "last", "lost_swap"), 0, breaker_closed, NULL,
+	{"limiter_reserve", STATES("full", "one_left", "empty", "lost_swap", "lost_last"),
+	 ROW_FROM(LIM_LOST), limiter_prepare, NULL, op_reserve, limiter_lost_during, NULL,
+	 check_everything},
+	{"limiter_refund", STATES("full", "one_left", "empty", "lost_swap", "lost_last"),
+	 ROW_FROM(LIM_LOST), refund_prepare, NULL, op_refund, limiter_lost_during, NULL,
+	 check_everything},
+	{"breaker_fail", STATES("first", "last", "lost_swap"), ROW_FROM(2), breaker_closed, NULL,
 	 op_breaker_fail, breaker_fail_during, NULL, check_breaker_fail},
-	{"breaker_allow", STATES("open", "half_open", "lost_open", "lost_half_open"), 0,
+	{"breaker_allow", STATES("open", "half_open", "lost_open", "lost_half_open"), ROW_FROM(2),
 	 breaker_open, NULL, op_breaker_probe, breaker_allow_during, breaker_allow_before,
 	 check_everything},
-	{"breaker_success", STATES("first", "peer_out", "last", "lost_swap"), 0, breaker_half_open,
-	 breaker_probe_arm, op_breaker_success, breaker_result_during, NULL, check_everything},
-	{"breaker_failure", STATES("first", "peer_out", "last", "lost_swap"), 0, breaker_half_open,
-	 breaker_probe_arm, op_breaker_failure, breaker_result_during, NULL, check_everything},
-	{"breaker_force", STATES("closed", "open", "lost_swap"), 0, force_prepare, NULL,
+	{"breaker_success", STATES("first", "peer_out", "last", "lost_swap"), ROW_FROM(3),
+	 breaker_half_open, breaker_probe_arm, op_breaker_success, breaker_result_during, NULL,
+	 check_everything},
+	{"breaker_failure", STATES("first", "peer_out", "last", "lost_swap"), ROW_FROM(3),
+	 breaker_half_open, breaker_probe_arm, op_breaker_failure, breaker_result_during, NULL,
+	 check_everything},
+	{"breaker_force", STATES("closed", "open", "lost_swap"), ROW_FROM(2), force_prepare, NULL,
 	 op_breaker_force, force_during, NULL, check_force},
 	{0},
 };

@@ -82,8 +82,7 @@ struct known {
 	bool closing;	      /* the queue is being shut down */
 	bool acted;	      /* row.during has done its part */
 	uint32_t swaps;	      /* compare and swaps that were next so far, see loses_swap() */
-	bool to_lose;	      /* a compare and swap is to fail ... */
-	bool loses;	      /* ... and it is the next */
+	bool loses;	      /* the one that is next must fail */
 	bool published;	      /* row.before found the victim's object */
 };
 
@@ -114,6 +113,8 @@ enum row_flags {
 	ROW_LAST_REAL = 4, /* the same for its last state only */
 	ROW_ASKED = 8,	   /* `during` does something before it returns true, too */
 };
+/* Flags too: the first state in which `during` is asked. */
+#define ROW_FROM(state) ((uint32_t)(state) << 8)
 
 /* The moment before a step, as `during` sees it. */
 enum moment {
